@@ -1,0 +1,2 @@
+//! The binary `drainhook`.
+fn main() {}

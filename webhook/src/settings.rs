@@ -1,0 +1,690 @@
+//! From annotations to settings: pod before namespace before installation before what is built in.
+//!
+//! A pod answers for its own annotations alone. A bad value of the namespace is passed over with a
+//! warning; the installation's were checked when they were read.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::annotations::{self, Key, PREFIX, STATUS, TABLE};
+use crate::configuration::{
+    Configuration, DEFAULT_IMAGE, InstallationDefaults, Namespace, UnknownKeys,
+};
+use crate::decision::{Fault, RejectReason};
+use crate::message::quoted;
+use crate::quantity::Quantity;
+use crate::value::{
+    self, Admin, DrainListeners, LogLevel, Mode, PreStop, PullPolicy, Switch, WaitContainers,
+    WaitFor,
+};
+
+/// The grace period is the drain's upper bound and this: for the report, the answer to the hooks,
+/// and Envoy's own end after SIGTERM.
+pub const GRACE_RESERVE: Duration = Duration::from_secs(5);
+
+/// Who said what a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// An annotation of the pod.
+    Pod,
+    /// An annotation of its namespace.
+    Namespace,
+    /// The installation's defaults.
+    Installation,
+    /// Nobody: what drainhook does without being told.
+    BuiltIn,
+}
+
+/// A value and who said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// What holds.
+    pub value: T,
+    /// Who said so.
+    pub source: Source,
+}
+
+/// All settings of a pod. The documentation of each is its row in [`TABLE`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub envoy: Option<Sourced<Vec<String>>>,
+    pub admin: Option<Sourced<Admin>>,
+    pub wait_for: Sourced<WaitFor>,
+    pub drain_timeout: Sourced<Duration>,
+    pub drain_delay: Sourced<Duration>,
+    pub min_drain: Sourced<Duration>,
+    pub quiet: Sourced<Duration>,
+    pub idle_quiet: Sourced<Duration>,
+    pub arrivals_timeout: Sourced<Duration>,
+    pub drain_listeners: Sourced<DrainListeners>,
+    pub upgrade_timeout: Option<Sourced<Duration>>,
+    pub check_delay: Sourced<Duration>,
+    pub check_interval: Sourced<Duration>,
+    pub min_open_connections: Sourced<u32>,
+    pub exclude_listeners: Option<Sourced<Vec<String>>>,
+    pub wait_containers: Sourced<WaitContainers>,
+    pub pre_stop: Sourced<PreStop>,
+    pub mode: Sourced<Mode>,
+    pub port: Sourced<u16>,
+    pub image: Sourced<String>,
+    pub image_pull_policy: Option<Sourced<PullPolicy>>,
+    pub image_pull_secrets: Option<Sourced<Vec<String>>>,
+    pub cpu_request: Sourced<Quantity>,
+    pub cpu_limit: Option<Sourced<Quantity>>,
+    pub memory_request: Sourced<Quantity>,
+    pub memory_limit: Sourced<Quantity>,
+    pub run_as_user: Option<Sourced<u32>>,
+    pub log_level: Sourced<LogLevel>,
+}
+
+/// Settings, and what is to be told about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolution {
+    pub(crate) settings: Settings,
+    /// What stands on the pod and is wrong.
+    pub(crate) faults: Vec<Fault>,
+    /// What stands elsewhere and is wrong.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Our annotations of a pod, apart from all others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PodAnnotations<'a> {
+    known: Vec<(Key, &'a str)>,
+    unknown: Vec<&'a str>,
+}
+
+impl<'a> PodAnnotations<'a> {
+    /// Picks ours out of a pod's annotations.
+    pub(crate) fn of(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut ours = Self::default();
+        for (key, value) in annotations {
+            let Some(name) = key.strip_prefix(PREFIX).filter(|_| key != STATUS) else {
+                continue;
+            };
+            match annotations::find(name) {
+                Some(annotation) => ours.known.push((annotation.key, value)),
+                None => ours.unknown.push(name),
+            }
+        }
+        // A map's order is nobody's intention.
+        ours.known.sort_unstable();
+        ours.unknown.sort_unstable();
+        ours
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.unknown.is_empty()
+    }
+
+    /// The text of one.
+    pub(crate) fn text(&self, key: Key) -> Option<&'a str> {
+        self.known
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, text)| *text)
+    }
+
+    /// Whether the pod itself says that it takes part; `None` where it says nothing or nonsense.
+    pub(crate) fn inject(&self) -> Option<bool> {
+        Some(Switch::read(self.text(Key::Inject)?).ok()? == Switch::On)
+    }
+
+    /// Everything that is wrong with keys and values, taken each for itself.
+    pub(crate) fn faults(&self, unknown_keys: UnknownKeys) -> (Vec<Fault>, Vec<String>) {
+        let mut faults = Vec::new();
+        let mut warnings = Vec::new();
+        for name in &self.unknown {
+            let said = unknown_key(name);
+            match unknown_keys {
+                UnknownKeys::Deny => faults.push(Fault::new(RejectReason::UnknownAnnotation, said)),
+                UnknownKeys::Warn => warnings.push(said),
+            }
+        }
+        for (key, text) in &self.known {
+            if let Err(fault) = key.annotation().kind.check(text) {
+                let said = format!("{}: {} {fault}", key.full(), quoted(text));
+                faults.push(Fault::new(RejectReason::BadValue, said));
+            }
+        }
+        (faults, warnings)
+    }
+}
+
+fn unknown_key(name: &str) -> String {
+    let key = quoted(&format!("{PREFIX}{name}"));
+    match annotations::nearest(name) {
+        Some(meant) => format!("{key} is not a known annotation: did you mean {PREFIX}{meant}?"),
+        None => format!("{key} is not a known annotation: docs/annotations.md lists them all"),
+    }
+}
+
+/// What is wrong between the installation's defaults, taken with what is built in.
+pub(crate) fn contradictions(defaults: &InstallationDefaults) -> Vec<String> {
+    let configuration = Configuration {
+        defaults: defaults.clone(),
+        ..Configuration::default()
+    };
+    let pod = PodAnnotations::default();
+    let layers = Layers {
+        pod: &pod,
+        namespace: None,
+        defaults: Some(&configuration.defaults),
+    };
+    let mut warnings = Vec::new();
+    contradiction(&layers.settings(&mut warnings))
+        .into_iter()
+        .collect()
+}
+
+/// Resolves all settings. Faults of single values of the pod are not repeated here: see
+/// [`PodAnnotations::faults`].
+pub(crate) fn resolve(
+    pod: &PodAnnotations<'_>,
+    namespace: Option<&Namespace>,
+    configuration: &Configuration,
+) -> Resolution {
+    let mut warnings = Vec::new();
+    let mut faults = Vec::new();
+    if let Some(namespace) = namespace {
+        warnings.extend(unknown_namespace_keys(namespace));
+    }
+    let all = Layers {
+        pod,
+        namespace,
+        defaults: Some(&configuration.defaults),
+    };
+    let mut settings = all.settings(&mut warnings);
+    if let Some(said) = contradiction(&settings) {
+        // Only what the pod itself says may deny it: the defaults of others give way one by one.
+        let without_namespace = Layers {
+            namespace: None,
+            ..all
+        };
+        let pod_alone = Layers {
+            namespace: None,
+            defaults: None,
+            ..all
+        };
+        let mut ignored = Vec::new();
+        let consistent = [without_namespace, pod_alone].iter().find_map(|layers| {
+            let other = layers.settings(&mut ignored);
+            contradiction(&other).is_none().then_some(other)
+        });
+        match consistent {
+            Some(other) => {
+                warnings.push(format!("defaults passed over, because with them {said}"));
+                settings.take_drain_bounds(other);
+            }
+            None => faults.push(Fault::new(RejectReason::Contradiction, said)),
+        }
+    }
+    choose_image(
+        &mut settings,
+        &all,
+        configuration,
+        &mut faults,
+        &mut warnings,
+    );
+    Resolution {
+        settings,
+        faults,
+        warnings,
+    }
+}
+
+fn unknown_namespace_keys(namespace: &Namespace) -> Vec<String> {
+    let unknown = |key: &&String| {
+        key.strip_prefix(PREFIX)
+            .is_some_and(|name| annotations::find(name).is_none())
+    };
+    namespace
+        .annotations
+        .keys()
+        .filter(unknown)
+        .map(|key| {
+            format!(
+                "namespace {}: {}",
+                namespace.name,
+                unknown_key(&key[PREFIX.len()..])
+            )
+        })
+        .collect()
+}
+
+/// What is wrong between settings, each of which is right by itself.
+fn contradiction(settings: &Settings) -> Option<String> {
+    let (delay, floor, bound) = (
+        settings.drain_delay.value,
+        settings.min_drain.value,
+        settings.drain_timeout.value,
+    );
+    if delay + floor >= bound {
+        return Some(format!(
+            "drain-delay {} and min-drain {} fill drain-timeout {}: make drain-timeout longer",
+            value::duration_text(delay),
+            value::duration_text(floor),
+            value::duration_text(bound),
+        ));
+    }
+    if settings.wait_for.value == WaitFor::Connections {
+        let first_look = delay + settings.check_delay.value;
+        if first_look >= bound {
+            return Some(format!(
+                "drain-delay {} and check-delay {} fill drain-timeout {}: make drain-timeout longer",
+                value::duration_text(delay),
+                value::duration_text(settings.check_delay.value),
+                value::duration_text(bound),
+            ));
+        }
+    }
+    let over = |request: &Quantity, limit: &Quantity, what: &str| {
+        request.exceeds(limit).then(|| {
+            format!("{what}-request {request} is more than {what}-limit {limit}: lower it")
+        })
+    };
+    if let Some(limit) = &settings.cpu_limit
+        && let Some(said) = over(&settings.cpu_request.value, &limit.value, "cpu")
+    {
+        return Some(said);
+    }
+    over(
+        &settings.memory_request.value,
+        &settings.memory_limit.value,
+        "memory",
+    )
+}
+
+/// An image that a pod or a namespace chose is taken only where the installation allows it.
+fn choose_image(
+    settings: &mut Settings,
+    layers: &Layers<'_>,
+    configuration: &Configuration,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) {
+    if configuration.image_choice {
+        return;
+    }
+    let said = |owner: &str| {
+        format!(
+            "{owner}drainhook.io/image: {} is not taken: this installation lets nobody choose the \
+             sidecar's image",
+            quoted(&settings.image.value)
+        )
+    };
+    match settings.image.source {
+        Source::Pod => faults.push(Fault::new(RejectReason::ImageNotAllowed, said(""))),
+        Source::Namespace => warnings.push(said("namespace: ")),
+        Source::Installation | Source::BuiltIn => return,
+    }
+    let own = Layers {
+        pod: &PodAnnotations::default(),
+        namespace: None,
+        ..*layers
+    };
+    settings.image = own.settings(&mut Vec::new()).image;
+}
+
+/// Where values come from, the strongest first.
+#[derive(Clone, Copy)]
+struct Layers<'a> {
+    pod: &'a PodAnnotations<'a>,
+    namespace: Option<&'a Namespace>,
+    defaults: Option<&'a InstallationDefaults>,
+}
+
+impl Layers<'_> {
+    fn settings(&self, warnings: &mut Vec<String>) -> Settings {
+        let mut read = Reader {
+            layers: self,
+            warnings,
+        };
+        let milliseconds = Duration::from_millis;
+        Settings {
+            envoy: read.said(Key::Envoy, value::names),
+            admin: read.said(Key::Admin, value::admin),
+            wait_for: read.or(Key::WaitFor, WaitFor::read, WaitFor::Quiet),
+            drain_timeout: read.or(
+                Key::DrainTimeout,
+                value::long_duration,
+                milliseconds(300_000),
+            ),
+            drain_delay: read.or(Key::DrainDelay, value::duration, Duration::ZERO),
+            min_drain: read.or(Key::MinDrain, value::duration, milliseconds(5_000)),
+            quiet: read.or(Key::Quiet, value::duration, milliseconds(2_000)),
+            idle_quiet: read.or(Key::IdleQuiet, value::duration, milliseconds(1_000)),
+            arrivals_timeout: read.or(Key::ArrivalsTimeout, value::duration, milliseconds(60_000)),
+            drain_listeners: read.or(
+                Key::DrainListeners,
+                DrainListeners::read,
+                DrainListeners::Auto,
+            ),
+            upgrade_timeout: read.said(Key::UpgradeTimeout, value::duration),
+            check_delay: read.or(Key::CheckDelay, value::duration, milliseconds(60_000)),
+            check_interval: read.or(
+                Key::CheckInterval,
+                value::long_duration,
+                milliseconds(5_000),
+            ),
+            min_open_connections: read.or(Key::MinOpenConnections, value::count, 0),
+            exclude_listeners: read.said(Key::ExcludeListeners, value::listeners),
+            wait_containers: read.or(
+                Key::WaitContainers,
+                value::wait_containers,
+                WaitContainers::All,
+            ),
+            pre_stop: read.or(Key::PreStop, PreStop::read, PreStop::Reject),
+            mode: read.or(Key::Mode, Mode::read, Mode::Auto),
+            port: read.or(Key::Port, value::port, 8090),
+            image: read.or(Key::Image, value::image, DEFAULT_IMAGE.to_owned()),
+            image_pull_policy: read.said(Key::ImagePullPolicy, PullPolicy::read),
+            image_pull_secrets: read.said(Key::ImagePullSecrets, value::secrets),
+            cpu_request: read.or(Key::CpuRequest, value::quantity, Quantity::millis(5)),
+            cpu_limit: read.said(Key::CpuLimit, value::quantity),
+            memory_request: read.or(Key::MemoryRequest, value::quantity, Quantity::mebibytes(8)),
+            memory_limit: read.or(Key::MemoryLimit, value::quantity, Quantity::mebibytes(32)),
+            run_as_user: read.said(Key::RunAsUser, value::user),
+            log_level: read.or(Key::LogLevel, LogLevel::read, LogLevel::Info),
+        }
+    }
+}
+
+struct Reader<'a, 'l> {
+    layers: &'a Layers<'l>,
+    warnings: &'a mut Vec<String>,
+}
+
+impl Reader<'_, '_> {
+    /// The value that the strongest layer has, if it can be read.
+    fn said<T>(
+        &mut self,
+        key: Key,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Sourced<T>> {
+        // A fault of the pod's own value is reported where its annotations are checked.
+        if let Some(value) = self.layers.pod.text(key).and_then(|text| read(text).ok()) {
+            return Some(Sourced {
+                value,
+                source: Source::Pod,
+            });
+        }
+        if let Some(namespace) = self.layers.namespace
+            && let Some(text) = namespace.annotations.get(&key.full())
+        {
+            match read(text) {
+                Ok(value) => {
+                    return Some(Sourced {
+                        value,
+                        source: Source::Namespace,
+                    });
+                }
+                Err(fault) => self.warnings.push(format!(
+                    "namespace {}: {}: {} {fault}; passed over",
+                    namespace.name,
+                    key.full(),
+                    quoted(text)
+                )),
+            }
+        }
+        let text = self.layers.defaults?.value(key)?;
+        Some(Sourced {
+            value: read(text).ok()?,
+            source: Source::Installation,
+        })
+    }
+
+    fn or<T>(
+        &mut self,
+        key: Key,
+        read: impl Fn(&str) -> Result<T, String>,
+        built_in: T,
+    ) -> Sourced<T> {
+        self.said(key, read).unwrap_or(Sourced {
+            value: built_in,
+            source: Source::BuiltIn,
+        })
+    }
+}
+
+impl Settings {
+    /// Takes over what [`contradiction`] looks at.
+    fn take_drain_bounds(&mut self, other: Self) {
+        self.drain_timeout = other.drain_timeout;
+        self.drain_delay = other.drain_delay;
+        self.min_drain = other.min_drain;
+        self.wait_for = other.wait_for;
+        self.check_delay = other.check_delay;
+        self.cpu_request = other.cpu_request;
+        self.cpu_limit = other.cpu_limit;
+        self.memory_request = other.memory_request;
+        self.memory_limit = other.memory_limit;
+    }
+
+    /// The grace period that a drain of this length needs, in seconds.
+    #[must_use]
+    pub fn grace_period(&self) -> i64 {
+        let needed = self.drain_timeout.value + GRACE_RESERVE;
+        let seconds = needed.as_secs() + u64::from(needed.subsec_nanos() > 0);
+        // Bounded by the longest duration that can be written.
+        i64::try_from(seconds).unwrap_or(i64::MAX)
+    }
+
+    /// The text and source of a key's value, in the one form that the sidecar gets and `check`
+    /// prints; `None` where it has none.
+    #[must_use]
+    pub fn shown(&self, key: Key) -> Option<(String, Source)> {
+        fn some<T>(sourced: &Sourced<T>, text: impl Fn(&T) -> String) -> Option<(String, Source)> {
+            Some((text(&sourced.value), sourced.source))
+        }
+        fn maybe<T>(
+            sourced: &Option<Sourced<T>>,
+            text: impl Fn(&T) -> String,
+        ) -> Option<(String, Source)> {
+            some(sourced.as_ref()?, text)
+        }
+        let time = |duration: &Duration| value::duration_text(*duration);
+        let joined = |items: &Vec<String>| items.join(",");
+        match key {
+            Key::Inject => None,
+            Key::Envoy => maybe(&self.envoy, joined),
+            Key::Admin => maybe(&self.admin, Admin::to_string),
+            Key::WaitFor => some(&self.wait_for, |word| word.as_str().into()),
+            Key::DrainTimeout => some(&self.drain_timeout, time),
+            Key::DrainDelay => some(&self.drain_delay, time),
+            Key::MinDrain => some(&self.min_drain, time),
+            Key::Quiet => some(&self.quiet, time),
+            Key::IdleQuiet => some(&self.idle_quiet, time),
+            Key::ArrivalsTimeout => some(&self.arrivals_timeout, time),
+            Key::DrainListeners => some(&self.drain_listeners, |word| word.as_str().into()),
+            Key::UpgradeTimeout => maybe(&self.upgrade_timeout, time),
+            Key::CheckDelay => some(&self.check_delay, time),
+            Key::CheckInterval => some(&self.check_interval, time),
+            Key::MinOpenConnections => some(&self.min_open_connections, u32::to_string),
+            Key::ExcludeListeners => maybe(&self.exclude_listeners, joined),
+            Key::WaitContainers => some(&self.wait_containers, WaitContainers::to_string),
+            Key::PreStop => some(&self.pre_stop, |word| word.as_str().into()),
+            Key::Mode => some(&self.mode, |word| word.as_str().into()),
+            Key::Port => some(&self.port, u16::to_string),
+            Key::Image => some(&self.image, String::clone),
+            Key::ImagePullPolicy => maybe(&self.image_pull_policy, |word| word.as_str().into()),
+            Key::ImagePullSecrets => maybe(&self.image_pull_secrets, joined),
+            Key::CpuRequest => some(&self.cpu_request, Quantity::to_string),
+            Key::CpuLimit => maybe(&self.cpu_limit, Quantity::to_string),
+            Key::MemoryRequest => some(&self.memory_request, Quantity::to_string),
+            Key::MemoryLimit => some(&self.memory_limit, Quantity::to_string),
+            Key::RunAsUser => maybe(&self.run_as_user, u32::to_string),
+            Key::LogLevel => some(&self.log_level, |word| word.as_str().into()),
+        }
+    }
+
+    /// The sidecar's variables that carry settings: those that differ from its own default, and
+    /// the drain's upper bound, which the grace period was made from.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        TABLE
+            .iter()
+            .filter(|row| !matches!(row.key, Key::Admin | Key::Port))
+            .filter_map(|row| {
+                let variable = row.variable?;
+                let (text, _) = self.shown(row.key)?;
+                let told = row.key == Key::DrainTimeout || row.default != Some(text.as_str());
+                told.then_some((variable, text))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(pod: &[(&str, &str)], namespace: &[(&str, &str)], file: &str) -> Resolution {
+        let pod = PodAnnotations::of(pod.iter().copied());
+        let namespace = Namespace {
+            name: "shop".into(),
+            annotations: namespace
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect(),
+            ..Namespace::default()
+        };
+        let configuration = Configuration {
+            defaults: InstallationDefaults::parse(file).unwrap(),
+            ..Configuration::default()
+        };
+        resolve(&pod, Some(&namespace), &configuration)
+    }
+
+    #[test]
+    fn what_is_built_in_is_what_the_table_says() {
+        let settings = resolved(&[], &[], "").settings;
+        for row in TABLE {
+            let Some(default) = row.default else { continue };
+            assert_eq!(
+                settings.shown(row.key),
+                Some((default.into(), Source::BuiltIn)),
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_pod_comes_before_its_namespace_and_that_before_the_installation() {
+        let key = "drainhook.io/quiet";
+        let file = "quiet: 4s";
+        let quiet = |pod: &[(&str, &str)], namespace: &[(&str, &str)]| {
+            resolved(pod, namespace, file).settings.quiet
+        };
+        assert_eq!(quiet(&[(key, "9s")], &[(key, "6s")]).source, Source::Pod);
+        assert_eq!(quiet(&[], &[(key, "6s")]).source, Source::Namespace);
+        assert_eq!(quiet(&[], &[]).source, Source::Installation);
+        assert_eq!(quiet(&[], &[]).value, Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_bad_value_of_a_namespace_warns_and_falls_back() {
+        let resolution = resolved(&[], &[("drainhook.io/quiet", "soon")], "quiet: 4s");
+        assert_eq!(resolution.settings.quiet.source, Source::Installation);
+        assert_eq!(resolution.faults, []);
+        assert_eq!(resolution.warnings.len(), 1);
+        assert!(resolution.warnings[0].starts_with("namespace shop: drainhook.io/quiet: \"soon\""));
+    }
+
+    #[test]
+    fn a_namespaces_unknown_key_is_only_a_warning() {
+        let resolution = resolved(&[], &[("drainhook.io/quite", "4s")], "");
+        assert_eq!(resolution.faults, []);
+        assert!(resolution.warnings[0].contains("did you mean drainhook.io/quiet?"));
+    }
+
+    #[test]
+    fn a_pod_that_contradicts_itself_is_refused() {
+        let resolution = resolved(&[("drainhook.io/min-drain", "6m")], &[], "");
+        assert_eq!(resolution.faults.len(), 1);
+        assert_eq!(resolution.faults[0].reason, RejectReason::Contradiction);
+    }
+
+    #[test]
+    fn a_namespace_that_contradicts_the_pod_gives_way() {
+        let resolution = resolved(
+            &[("drainhook.io/drain-timeout", "20s")],
+            &[("drainhook.io/min-drain", "30s")],
+            "",
+        );
+        assert_eq!(resolution.faults, []);
+        assert_eq!(resolution.settings.min_drain.source, Source::BuiltIn);
+        assert_eq!(resolution.settings.drain_timeout.source, Source::Pod);
+        assert!(resolution.warnings[0].starts_with("defaults passed over"));
+    }
+
+    #[test]
+    fn an_installation_that_contradicts_the_pod_gives_way() {
+        let pod = [("drainhook.io/drain-timeout", "20s")];
+        let resolution = resolved(&pod, &[], "min-drain: 30s");
+        assert_eq!(resolution.faults, []);
+        assert_eq!(resolution.settings.min_drain.source, Source::BuiltIn);
+    }
+
+    #[test]
+    fn the_classic_loop_must_look_before_the_drain_is_over() {
+        let pod = [
+            ("drainhook.io/wait-for", "connections"),
+            ("drainhook.io/drain-timeout", "60s"),
+        ];
+        assert_eq!(resolved(&pod, &[], "").faults.len(), 1);
+    }
+
+    #[test]
+    fn an_image_is_the_installations_choice() {
+        let key = "drainhook.io/image";
+        let pod = resolved(&[(key, "mine:1")], &[], "image: theirs:1");
+        assert_eq!(pod.faults[0].reason, RejectReason::ImageNotAllowed);
+        assert_eq!(pod.settings.image.value, "theirs:1");
+        let namespace = resolved(&[], &[(key, "mine:1")], "image: theirs:1");
+        assert_eq!(namespace.faults, []);
+        assert_eq!(namespace.settings.image.value, "theirs:1");
+        assert_eq!(namespace.warnings.len(), 1);
+    }
+
+    #[test]
+    fn the_grace_period_is_the_bound_and_a_reserve_in_whole_seconds() {
+        let seconds = |text: &str| {
+            resolved(&[("drainhook.io/drain-timeout", text)], &[], "")
+                .settings
+                .grace_period()
+        };
+        assert_eq!(seconds("300s"), 305);
+        assert_eq!(seconds("10500ms"), 16);
+    }
+
+    #[test]
+    fn the_sidecar_is_told_what_differs_from_its_own_defaults() {
+        let same = [
+            ("drainhook.io/quiet", "2000ms"),
+            ("drainhook.io/port", "8090"),
+        ];
+        let environment = resolved(&same, &[], "").settings.environment();
+        assert_eq!(
+            environment,
+            [("SHUTDOWN_MANAGER_DRAIN_TIMEOUT", "300s".to_owned())]
+        );
+        let other = [("drainhook.io/quiet", "3s")];
+        let environment = resolved(&other, &[], "").settings.environment();
+        assert!(environment.contains(&("SHUTDOWN_MANAGER_QUIET", "3s".to_owned())));
+    }
+
+    #[test]
+    fn requests_above_limits_are_refused() {
+        let pod = [("drainhook.io/memory-request", "64Mi")];
+        assert!(
+            resolved(&pod, &[], "").faults[0]
+                .message
+                .contains("memory-limit 32Mi")
+        );
+    }
+}

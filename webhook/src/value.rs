@@ -1,0 +1,649 @@
+//! What an annotation's value may be, and reading it.
+//!
+//! Each reader gives the value, or what is wrong with the text as the end of a sentence that begins
+//! with the key and the value: `drainhook.io/port: "http" is not a port ...`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::quantity::Quantity;
+
+/// Longer is a slip of the pen: no rollout waits a week for one pod.
+pub const LONGEST_DURATION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The sidecar has no privileges, and on the node's network no port below this one either.
+pub const LOWEST_PORT: u16 = 1024;
+
+/// The longest name of a container (a DNS label, RFC 1123).
+const LONGEST_NAME: usize = 63;
+
+/// The longest path of a unix socket: `sun_path` of Linux without its closing zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Declares a closed set of words, each with the name by which the code calls it.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$word_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every word of the set.
+            pub const WORDS: &'static [&'static str] = &[$($text),+];
+
+            /// The word as it is written.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            pub(crate) fn read(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(not_a_word(Self::WORDS)),
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// `inject`: whether the pod takes part.
+    Switch {
+        /// Takes part.
+        On = "true",
+        /// Does not, whatever its namespace says.
+        Off = "false",
+    }
+}
+
+words! {
+    /// `wait-for`: what the drain waits for.
+    WaitFor {
+        /// Nothing new arrives and nothing is in flight.
+        Quiet = "quiet",
+        /// The classic loop: few enough open connections.
+        Connections = "connections",
+    }
+}
+
+words! {
+    /// `drain-listeners`: whether the listeners are told as well.
+    DrainListeners {
+        /// Where a listener needs it.
+        Auto = "auto",
+        /// In every drain.
+        Always = "always",
+        /// In none.
+        Never = "never",
+    }
+}
+
+words! {
+    /// `pre-stop`: what becomes of a preStop hook that Envoy already has.
+    PreStop {
+        /// The pod is refused.
+        Reject = "reject",
+        /// The hook stays, and calls `/shutdown` itself.
+        Keep = "keep",
+        /// The hook gives way to ours.
+        Replace = "replace",
+    }
+}
+
+words! {
+    /// `mode`: which kind of container the sidecar becomes.
+    Mode {
+        /// Native where the cluster is known to be new enough.
+        Auto = "auto",
+        /// An init container with `restartPolicy: Always` (KEP-753).
+        Native = "native",
+        /// A container beside the others.
+        Container = "container",
+    }
+}
+
+words! {
+    /// `image-pull-policy`.
+    PullPolicy {
+        /// Ask the registry each time.
+        Always = "Always",
+        /// Ask it once.
+        IfNotPresent = "IfNotPresent",
+        /// Never ask it.
+        Never = "Never",
+    }
+}
+
+words! {
+    /// `log-level` of the sidecar.
+    LogLevel {
+        /// Faults only.
+        Error = "error",
+        /// And what a person should look at.
+        Warn = "warn",
+        /// And what it does.
+        Info = "info",
+        /// And why.
+        Debug = "debug",
+        /// And each poll.
+        Trace = "trace",
+    }
+}
+
+/// `wait-containers`: which containers beside Envoy outlive the drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitContainers {
+    /// Each that has no preStop hook of its own.
+    All,
+    /// None.
+    None,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl fmt::Display for WaitContainers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => formatter.write_str("all"),
+            Self::None => formatter.write_str("none"),
+            Self::Named(names) => formatter.write_str(&names.join(",")),
+        }
+    }
+}
+
+/// Where an Envoy's admin interface listens, as seen from inside of the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// An address of the loopback interface.
+    Tcp(SocketAddr),
+    /// A unix socket, by its absolute path.
+    Unix(String),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(formatter, "{address}"),
+            Self::Unix(path) => write!(formatter, "unix://{path}"),
+        }
+    }
+}
+
+/// `admin`: one address for the only Envoy, or one for each by the container's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// The address that stands without a name.
+    pub only: Option<AdminAddress>,
+    /// Addresses by the container's name.
+    pub named: Vec<(String, AdminAddress)>,
+}
+
+impl fmt::Display for Admin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let only = self.only.iter().map(AdminAddress::to_string);
+        let named = self
+            .named
+            .iter()
+            .map(|(name, address)| format!("{name}={address}"));
+        formatter.write_str(&only.chain(named).collect::<Vec<_>>().join(","))
+    }
+}
+
+/// What a value may be: the sentence of the documentation, and the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A duration, zero included.
+    Duration,
+    /// A duration of more than zero.
+    LongDuration,
+    /// A whole number from 0.
+    Count,
+    /// A TCP port that needs no privilege.
+    Port,
+    /// Names of containers.
+    Names,
+    /// Names of containers, `all` or `none`.
+    WaitContainers,
+    /// Admin addresses.
+    Admin,
+    /// Listeners by name, stat name or port.
+    Listeners,
+    /// A container image.
+    Image,
+    /// Names of Secrets.
+    Secrets,
+    /// A quantity of CPU or memory.
+    Quantity,
+    /// A numeric user id.
+    User,
+}
+
+impl Kind {
+    /// Whether the text is a value of this kind.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence.
+    pub fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Word(words) if words.contains(&text) => Ok(()),
+            Self::Word(words) => Err(not_a_word(words)),
+            Self::Duration => duration(text).map(drop),
+            Self::LongDuration => long_duration(text).map(drop),
+            Self::Count => count(text).map(drop),
+            Self::Port => port(text).map(drop),
+            Self::Names => names(text).map(drop),
+            Self::WaitContainers => wait_containers(text).map(drop),
+            Self::Admin => admin(text).map(drop),
+            Self::Listeners => listeners(text).map(drop),
+            Self::Image => image(text).map(drop),
+            Self::Secrets => secrets(text).map(drop),
+            Self::Quantity => quantity(text).map(drop),
+            Self::User => user(text).map(drop),
+        }
+    }
+
+    /// What is allowed, for documentation.
+    #[must_use]
+    pub fn allowed(self) -> String {
+        match self {
+            Self::Word(words) => words
+                .iter()
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Self::Duration => "a duration: `500ms`, `90s`, `5m`, `1m30s`, `0s`".into(),
+            Self::LongDuration => "a duration above zero: `500ms`, `90s`, `5m`, `1m30s`".into(),
+            Self::Count => "a whole number".into(),
+            Self::Port => format!("a port from {LOWEST_PORT} to 65535"),
+            Self::Names => "names of containers, separated by commas".into(),
+            Self::WaitContainers => {
+                "`all`, `none`, or names of containers, separated by commas".into()
+            }
+            Self::Admin => "`9901`, `127.0.0.1:9901`, `[::1]:9901` or `unix:///path`; for several \
+                            Envoys `name=address,name2=address2`"
+                .into(),
+            Self::Listeners => "names, stat names or ports, separated by commas".into(),
+            Self::Image => "a container image".into(),
+            Self::Secrets => "names of Secrets, separated by commas".into(),
+            Self::Quantity => "a quantity above zero: `5m`, `0.1`, `8Mi`".into(),
+            Self::User => "a numeric user id".into(),
+        }
+    }
+}
+
+fn not_a_word(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => {
+            format!("is none of {} and {last}", others.join(", "))
+        }
+        _ => format!("is not {}", quoted.concat()),
+    }
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("has no unit: write \"{text}s\" for seconds"));
+    }
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "is not a duration: write 90s, 5m or 1m30s".to_owned())?;
+    if duration > LONGEST_DURATION {
+        return Err("is longer than the longest duration, 7days".into());
+    }
+    if duration.subsec_nanos() % 1_000_000 != 0 {
+        return Err("is finer than a millisecond".into());
+    }
+    Ok(duration)
+}
+
+pub(crate) fn long_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() {
+        return Err("is no time at all: write more than 0s".into());
+    }
+    Ok(duration)
+}
+
+/// A duration as the sidecar gets it: whole seconds, or milliseconds where it has a fraction.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
+}
+
+pub(crate) fn count(text: &str) -> Result<u32, String> {
+    digits(text).ok_or_else(|| format!("is not a whole number from 0 to {}", u32::MAX))
+}
+
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    digits(text)
+        .filter(|port| *port >= LOWEST_PORT)
+        .ok_or_else(|| format!("is not a port from {LOWEST_PORT} to {}", u16::MAX))
+}
+
+pub(crate) fn user(text: &str) -> Result<u32, String> {
+    // Kubernetes takes what an i32 holds.
+    digits::<i32>(text)
+        .and_then(|id| u32::try_from(id).ok())
+        .ok_or_else(|| format!("is not a numeric user id from 0 to {}", i32::MAX))
+}
+
+/// Digits alone: Rust's own parsing would take a `+` as well.
+fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+pub(crate) fn names(text: &str) -> Result<Vec<String>, String> {
+    let names = items(text)?;
+    for name in &names {
+        if !is_name(name) {
+            return Err(format!(
+                "has {}, which is not a name that a container may have",
+                crate::message::quoted(name)
+            ));
+        }
+    }
+    Ok(names)
+}
+
+fn is_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty()
+        && name.len() <= LONGEST_NAME
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+pub(crate) fn secrets(text: &str) -> Result<Vec<String>, String> {
+    let names = items(text)?;
+    for name in &names {
+        // A DNS subdomain (RFC 1123): labels joined by dots.
+        if name.len() > 253 || !name.split('.').all(is_name) {
+            return Err(format!(
+                "has {}, which is not a name that a Secret may have",
+                crate::message::quoted(name)
+            ));
+        }
+    }
+    Ok(names)
+}
+
+pub(crate) fn wait_containers(text: &str) -> Result<WaitContainers, String> {
+    match text {
+        "all" => Ok(WaitContainers::All),
+        "none" => Ok(WaitContainers::None),
+        _ => names(text).map(WaitContainers::Named),
+    }
+}
+
+pub(crate) fn listeners(text: &str) -> Result<Vec<String>, String> {
+    let listeners = items(text)?;
+    if listeners
+        .iter()
+        .any(|listener| listener.chars().any(char::is_control))
+    {
+        return Err("has a control character".into());
+    }
+    Ok(listeners)
+}
+
+/// What stands between the commas, without blanks around it, none empty and none twice.
+fn items(text: &str) -> Result<Vec<String>, String> {
+    let mut items: Vec<String> = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        if item.is_empty() {
+            return Err("has nothing in one place of the list".into());
+        }
+        if items.iter().any(|earlier| earlier == item) {
+            return Err(format!("has {} twice", crate::message::quoted(item)));
+        }
+        items.push(item.to_owned());
+    }
+    Ok(items)
+}
+
+pub(crate) fn image(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let begins_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if begins_well && text.len() <= 1024 && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a container image: write it as registry.example/name:tag".into())
+    }
+}
+
+pub(crate) fn quantity(text: &str) -> Result<Quantity, String> {
+    Quantity::parse(text)
+        .ok()
+        .filter(Quantity::is_positive)
+        .ok_or_else(|| {
+            "is not a quantity above zero: write 5m or 0.1 for CPU, 8Mi for memory".into()
+        })
+}
+
+pub(crate) fn admin(text: &str) -> Result<Admin, String> {
+    let mut admin = Admin::default();
+    let parts = items(text)?;
+    for part in &parts {
+        // A path may have `=` in it, a name cannot have `/`.
+        let named = part.split_once('=').filter(|(name, _)| !name.contains('/'));
+        let Some((name, address)) = named else {
+            if parts.len() > 1 {
+                return Err("lists several addresses: write name=address for each Envoy".into());
+            }
+            admin.only = Some(admin_address(part)?);
+            continue;
+        };
+        if !is_name(name) {
+            return Err(format!(
+                "has {}, which is not a name that a container may have",
+                crate::message::quoted(name)
+            ));
+        }
+        if admin.named.iter().any(|(earlier, _)| earlier == name) {
+            return Err(format!(
+                "has two addresses for {}",
+                crate::message::quoted(name)
+            ));
+        }
+        admin.named.push((name.to_owned(), admin_address(address)?));
+    }
+    Ok(admin)
+}
+
+pub(crate) fn admin_address(text: &str) -> Result<AdminAddress, String> {
+    const FORM: &str = "is not an admin address: write 9901, 127.0.0.1:9901 or unix:///path";
+    if let Some(path) = text
+        .strip_prefix("unix://")
+        .or(text.starts_with('/').then_some(text))
+    {
+        return socket_path(path);
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    let port = digits::<u16>(port).filter(|port| *port != 0).ok_or(FORM)?;
+    if host == "localhost" {
+        return Ok(AdminAddress::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+    }
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    let ip: IpAddr = bare.parse().map_err(|_| FORM)?;
+    match reached_inside(ip) {
+        Some(ip) => Ok(AdminAddress::Tcp(SocketAddr::new(ip, port))),
+        None => Err("is not on the loopback interface, where alone the sidecar may ask it".into()),
+    }
+}
+
+/// The address under which something bound to `ip` is reached through the loopback interface.
+pub(crate) fn reached_inside(ip: IpAddr) -> Option<IpAddr> {
+    if ip.is_loopback() {
+        return Some(ip);
+    }
+    match ip {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Some(Ipv4Addr::LOCALHOST.into()),
+        // Envoy binds `::` for IPv6 alone unless it is told otherwise (`ipv4_compat`).
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some(Ipv6Addr::LOCALHOST.into()),
+        _ => None,
+    }
+}
+
+pub(crate) fn socket_path(path: &str) -> Result<AdminAddress, String> {
+    if path.starts_with('@') {
+        return Err("is an abstract socket: give the admin a path or a loopback address".into());
+    }
+    let odd = path.split('/').any(|part| part == ".." || part == ".");
+    let unfit = |character: char| character.is_control() || character == ',';
+    if !path.starts_with('/') || path.ends_with('/') || odd || path.contains(unfit) {
+        return Err("is not the absolute path of a socket: write unix:///path".into());
+    }
+    if path.len() > LONGEST_SOCKET_PATH {
+        return Err(format!(
+            "is longer than a socket's path may be, {LONGEST_SOCKET_PATH} bytes"
+        ));
+    }
+    Ok(AdminAddress::Unix(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, milliseconds) in [
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_says_what_to_write() {
+        assert_eq!(
+            duration("300").unwrap_err(),
+            "has no unit: write \"300s\" for seconds"
+        );
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "-5s", "5 parsecs", "8days", "1us", "1e3s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(long_duration("0s").is_err());
+    }
+
+    #[test]
+    fn durations_are_written_so_that_they_read_back() {
+        for milliseconds in [0, 1, 999, 1_000, 1_500, 300_000] {
+            let value = Duration::from_millis(milliseconds);
+            assert_eq!(duration(&duration_text(value)), Ok(value));
+        }
+    }
+
+    #[test]
+    fn ports_that_need_privileges_are_refused() {
+        assert_eq!(port("8090"), Ok(8090));
+        for text in ["0", "80", "1023", "65536", "+8090", "http", ""] {
+            assert!(port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn admin_addresses_are_brought_to_one_form() {
+        for (text, address) in [
+            ("9901", "127.0.0.1:9901"),
+            ("localhost:19000", "127.0.0.1:19000"),
+            ("0.0.0.0:9901", "127.0.0.1:9901"),
+            ("[::]:9901", "[::1]:9901"),
+            ("127.0.0.7:80", "127.0.0.7:80"),
+            ("unix:///admin/admin.sock", "unix:///admin/admin.sock"),
+            ("/admin/admin.sock", "unix:///admin/admin.sock"),
+        ] {
+            assert_eq!(admin_address(text).unwrap().to_string(), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_admin_that_is_not_the_pods_own_is_refused() {
+        for text in [
+            "10.0.0.1:9901",
+            "example.org:9901",
+            "[2001:db8::1]:9901",
+            "unix://@admin",
+        ] {
+            assert!(admin_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_admin_address_is_refused() {
+        for text in [
+            "",
+            "0",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "unix://relative",
+            "/a/../b",
+            "/a/",
+        ] {
+            assert!(admin_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn admins_of_several_envoys_go_by_name() {
+        let both = admin("edge=9901, inner=unix:///run/x=y.sock").unwrap();
+        assert_eq!(both.only, None);
+        assert_eq!(both.named[0].0, "edge");
+        assert_eq!(both.named[1].1.to_string(), "unix:///run/x=y.sock");
+        assert!(admin("9901,9902").is_err());
+        assert!(admin("edge=9901,edge=9902").is_err());
+        assert!(admin("Edge=9901").is_err());
+    }
+
+    #[test]
+    fn lists_have_no_holes_and_no_doubles() {
+        assert_eq!(names("a, b"), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        for text in ["", "a,,b", "a,b,", "a,a", "A", "-a", "a-", "a_b"] {
+            assert!(names(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_named_as_envoy_names_it() {
+        let expected = vec!["https-443".to_owned(), "0.0.0.0_8443".to_owned()];
+        assert_eq!(listeners("https-443,0.0.0.0_8443"), Ok(expected));
+        assert!(listeners("a\u{7}").is_err());
+    }
+
+    #[test]
+    fn an_image_is_one_word() {
+        assert!(image("registry.example:5000/team/shutdown-manager:v1@sha256:abc").is_ok());
+        for text in ["", "a b", "a\nb", "$(X)", "-a"] {
+            assert!(image(text).is_err(), "{text}");
+        }
+    }
+}
