@@ -6,6 +6,12 @@
 //! of tests can run side by side on one machine. Everything stays on the loopback interface.
 
 pub mod address;
+pub mod admin_proxy;
+pub mod bootstrap;
+pub mod client;
 pub mod envoy;
+pub mod namespace;
 pub mod process;
 pub mod product;
+pub mod sidecar;
+pub mod upstream;
