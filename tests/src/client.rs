@@ -258,3 +258,59 @@ fn get(path: &str) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         .header("host", HOST)
         .body(Full::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        address::Loopback,
+        bootstrap::{Bootstrap, Identity, Listener},
+        envoy::{Binary, NEWEST, OLDEST, Start, Wanted},
+        upstream::Upstream,
+    };
+
+    #[tokio::test]
+    async fn every_protocol_goes_through_the_oldest_and_the_newest_envoy() -> Result<()> {
+        for release in [OLDEST, NEWEST] {
+            let address = Loopback::claim()?;
+            let upstream = Upstream::start().await?;
+            let identity = Identity::new(HOST)?;
+            let (web, quic) = (address.port(8080), address.port(8443));
+            let bootstrap = Bootstrap::new()
+                .admin(address.port(9901))
+                .listener(Listener::http("web", web, "upstream"))
+                .listener(Listener::http3("quic", quic, "upstream", &identity))
+                .cluster("upstream", upstream.http())
+                .cluster("tunnel", upstream.tcp());
+            let binary = Binary::find(Wanted::Release(release))?;
+            let _envoy = Start::new(&binary)
+                .bootstrap(bootstrap.value())
+                .run()
+                .await?;
+
+            let mut http1 = Http1::connect(web).await?;
+            let held = http1.request("/hold/name");
+            upstream.arrived("name").await?;
+            assert!(!held.is_finished());
+            upstream.release("name");
+            assert_eq!(held.reply().await?.body, "held");
+            assert_eq!(Http2::connect(web).await?.get("/").await?.body, "ok");
+            assert_eq!(
+                Http3::connect(quic, &identity).await?.get("/").await?.body,
+                "ok"
+            );
+
+            let mut http2 = Http2::connect(web).await?;
+            let mut stream = http2.grpc().await?;
+            stream.echo("a message").await?;
+            stream.echo("another").await?;
+            stream.finish().await?;
+
+            let mut socket = WebSocket::connect(web).await?;
+            socket.echo("a message").await?;
+            socket.close().await?;
+            Tunnel::connect(web).await?.echo("some bytes").await?;
+        }
+        Ok(())
+    }
+}
