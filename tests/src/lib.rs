@@ -4,14 +4,24 @@
 //! [`product`] builds and finds our own binaries, [`process`] sends them the signals that a kubelet
 //! or a bad day would, and [`address`] keeps everybody on addresses of their own, so that any number
 //! of tests can run side by side on one machine. Everything stays on the loopback interface.
+//!
+//! For whole rollouts [`load`] sends what mixed, correct clients send, [`pod`] runs the containers of
+//! a pod specification as processes, [`kubelet`] stops them, [`endpoints`] learns of it late,
+//! [`rollout`] replaces pods one by one, and [`due`] judges when a drain should have ended.
 
 pub mod address;
 pub mod admin_proxy;
 pub mod bootstrap;
 pub mod client;
+pub mod due;
+pub mod endpoints;
 pub mod envoy;
+pub mod kubelet;
+pub mod load;
 pub mod namespace;
+pub mod pod;
 pub mod process;
 pub mod product;
+pub mod rollout;
 pub mod sidecar;
 pub mod upstream;
