@@ -1,0 +1,180 @@
+//! Verification of the client: only who has a certificate of this CA may call.
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::certificate::Certificate;
+use crate::files::snapshot::{self, Contents};
+use crate::provider::provider;
+use crate::status::{Fault, Status};
+
+/// The clients' CA: what verifies, and the work that keeps it fresh.
+pub struct ClientAuthority {
+    /// To hand to [`crate::server_config`]. Until the file could be read once it refuses everybody.
+    pub verifier: Arc<dyn ClientCertVerifier>,
+    /// To be polled for as long as the server serves. It never ends and no fault ends it.
+    pub background: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl ClientAuthority {
+    /// Verifies clients against the CAs in a PEM file, which is looked at every `interval`. On any
+    /// fault the last good CAs hold; the fault is told to `status`.
+    #[must_use]
+    pub fn from_file(path: PathBuf, interval_: Duration, status: Status) -> Self {
+        let verifier = Arc::new(Reloaded {
+            inner: ArcSwapOption::empty(),
+        });
+        let mut file = AuthorityFile {
+            path,
+            status,
+            read: None,
+            verifier: Arc::clone(&verifier),
+        };
+        file.look();
+        let background = async move {
+            let mut ticks = interval(interval_);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let looked = tokio::task::spawn_blocking(move || {
+                    file.look();
+                    file
+                });
+                match looked.await {
+                    Ok(returned) => file = returned,
+                    // The runtime is ending.
+                    Err(_) => return std::future::pending().await,
+                }
+            }
+        };
+        Self {
+            verifier,
+            background: Box::pin(background),
+        }
+    }
+}
+
+struct AuthorityFile {
+    path: PathBuf,
+    status: Status,
+    read: Option<Contents>,
+    verifier: Arc<Reloaded>,
+}
+
+impl AuthorityFile {
+    fn look(&mut self) {
+        match self.load() {
+            Ok(()) => self.status.clear(Fault::ClientAuthority),
+            Err(message) => {
+                let path = self.path.display();
+                self.status
+                    .fault(Fault::ClientAuthority, format!("{path}: {message}"));
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<(), String> {
+        let [contents] = snapshot::read([&self.path]).map_err(|error| error.to_string())?;
+        if self.read.as_ref() == Some(&contents) {
+            return Ok(());
+        }
+        let certificates = Certificate::parse_pem(&contents).map_err(|error| error.to_string())?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots
+                .add(certificate.der.clone())
+                .map_err(|error| error.to_string())?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .map_err(|_| "no certificate in it".to_owned())?;
+        self.verifier.inner.store(Some(Arc::new(verifier)));
+        self.status.client_authority_loaded(certificates.len());
+        self.read = Some(contents);
+        Ok(())
+    }
+}
+
+/// Asks whatever verifier was loaded last.
+struct Reloaded {
+    inner: ArcSwapOption<Arc<dyn ClientCertVerifier>>,
+}
+
+impl ClientCertVerifier for Reloaded {
+    /// None: the hints would have to be borrowed from what may be replaced meanwhile. A client
+    /// with a certificate sends it without them.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match &*self.inner.load() {
+            Some(verifier) => verifier.verify_client_cert(end_entity, intermediates, now),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl fmt::Debug for Reloaded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let any = self.inner.load().is_some();
+        formatter
+            .debug_struct("Reloaded")
+            .field("any", &any)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ClientAuthority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ClientAuthority")
+            .field("verifier", &self.verifier)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! The two ends of the self-managed CA: who writes it, and who mints from it.
+
+mod api;
+mod configurations;
+mod publisher;
+pub(crate) mod replica;
+mod secret;
+
+pub use self::configurations::ConfigurationName;
+pub use self::publisher::{Publisher, PublisherOptions};
+pub use self::replica::SelfManagedOptions;
+pub use self::secret::{ROTATE_ANNOTATION, SecretName};

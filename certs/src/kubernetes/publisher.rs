@@ -1,0 +1,346 @@
+//! The publisher: the one that writes. It keeps the CA in its Secret, rotates it, and keeps every
+//! `caBundle` right.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+use tracing::debug;
+
+use super::api::{ApiError, call, patch};
+use super::configurations::{self, ConfigurationName};
+use super::secret::{self, SecretName};
+use crate::authority::{Authority, IssueError};
+use crate::lifetimes::Lifetimes;
+use crate::provider::provider;
+use crate::publishing::Publishing;
+use crate::rotation::{
+    Configuration, Findings, Observed, Plan, Planner, Rotation, SecretObserved, Watched,
+};
+
+/// How long to wait after a fault: twice as long each time, up to the longest. Somebody waits for
+/// the healing, and three objects are no load for an API server that comes back.
+const RETRY_SHORTEST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// What is kept, and how.
+#[derive(Clone, Debug)]
+pub struct PublisherOptions {
+    /// The Secret that holds the CA.
+    pub secret: SecretName,
+    /// Labels that the Secret gets when it is made.
+    pub labels: BTreeMap<String, String>,
+    /// The configurations whose `caBundle`s are kept, all entries of each.
+    pub configurations: Vec<ConfigurationName>,
+    /// Who signs as subject of the CA, and as field manager of what is written.
+    pub organization: String,
+    /// How long everything takes.
+    pub lifetimes: Lifetimes,
+}
+
+/// Keeps the CA and every `caBundle`. Any number of them may run at the same time: each write is
+/// made against the version that it was decided on, and whoever loses looks again.
+pub struct Publisher {
+    client: Client,
+    options: PublisherOptions,
+    planner: Planner,
+    status: Publishing,
+    memory: Option<Rotation>,
+    watched: Watched,
+    started: Instant,
+}
+
+/// A round that came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error("{object}: {error}")]
+    Api { object: String, error: ApiError },
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+/// What was read, and the versions that writes have to be made against.
+struct Seen {
+    observed: Observed,
+    secret_version: Option<String>,
+    configuration_versions: Vec<Option<String>>,
+    /// Why a configuration could not be read.
+    unknown: Option<RoundError>,
+}
+
+impl Publisher {
+    /// A publisher, and the handle by which others see what it does.
+    #[must_use]
+    pub fn new(client: Client, options: PublisherOptions) -> (Self, Publishing) {
+        let status = Publishing::default();
+        let planner = Planner {
+            organization: options.organization.clone(),
+            lifetimes: options.lifetimes,
+        };
+        let publisher = Self {
+            client,
+            planner,
+            status: status.clone(),
+            memory: None,
+            watched: Watched::default(),
+            started: Instant::now(),
+            options,
+        };
+        (publisher, status)
+    }
+
+    /// Works until it is dropped. No fault ends it, and it may be dropped at any moment: each write
+    /// is one request, and what is left over is found by the next publisher.
+    pub async fn run(mut self) {
+        let mut changes = self.changes();
+        let mut retry = RETRY_SHORTEST;
+        loop {
+            let pause = match self.round().await {
+                // One step at a time: look again at once.
+                Ok(true) => {
+                    retry = RETRY_SHORTEST;
+                    continue;
+                }
+                Ok(false) => {
+                    retry = RETRY_SHORTEST;
+                    self.options.lifetimes.tick()
+                }
+                Err(RoundError::Api {
+                    error: ApiError::Conflict,
+                    ..
+                }) => {
+                    self.status.conflict();
+                    // So that two publishers do not collide in step.
+                    tokio::time::sleep(jittered(RETRY_SHORTEST)).await;
+                    continue;
+                }
+                Err(error) => {
+                    self.status.failed(error.to_string());
+                    retry = (retry * 2).min(RETRY_LONGEST);
+                    tokio::time::sleep(jittered(retry)).await;
+                    continue;
+                }
+            };
+            // A change, or the time at which something may be due. A broken watch costs no more
+            // than that pause.
+            let _ = tokio::time::timeout(pause, changes.next()).await;
+        }
+    }
+
+    /// Looks once and writes what is due. Whether anything was written.
+    async fn round(&mut self) -> Result<bool, RoundError> {
+        let seen = self.look().await?;
+        let now = whole_millis(SystemTime::now());
+        let rotation = seen.observed.rotation();
+        let right = rotation
+            .as_ref()
+            .and_then(|one| seen.observed.right(&one.bundle()));
+        let watched = self
+            .watched
+            .see(rotation.as_ref(), right, self.started.elapsed());
+        let findings = Findings {
+            memory: self.memory.as_ref(),
+            watched,
+            now,
+        };
+        let (organization, lifetimes) = (&self.options.organization, &self.options.lifetimes);
+        let mint = || Authority::issue(organization, now, lifetimes);
+        let plan = self.planner.plan(&seen.observed, findings, mint)?;
+        self.write(&seen, &plan).await?;
+        self.status
+            .done(&plan.events, plan.bundles.len(), plan.secret.is_some());
+        let wrote = plan.secret.is_some() || !plan.bundles.is_empty();
+        self.memory = plan.secret.or(rotation).or(self.memory.take());
+        if let Some(rotation) = &self.memory {
+            let missing = self.missing(&seen.observed);
+            self.status
+                .stands(rotation, right == Some(true) && !wrote, missing);
+        }
+        match seen.unknown {
+            // What could be read was kept right; what could not is tried again sooner.
+            Some(error) if !wrote => Err(error),
+            _ => Ok(wrote),
+        }
+    }
+
+    /// Reads everything, the Secret last: what is decided from it must not be older than the
+    /// configurations that it is compared with, or a publisher that fell behind would undo what
+    /// another one has published.
+    async fn look(&self) -> Result<Seen, RoundError> {
+        let mut configurations = Vec::new();
+        let mut configuration_versions = Vec::new();
+        let mut unknown = None;
+        for name in &self.options.configurations {
+            let (configuration, version) = match configurations::read(&self.client, name).await {
+                Ok(read) => read,
+                Err(error) => {
+                    unknown = Some(RoundError::Api {
+                        object: name.to_string(),
+                        error,
+                    });
+                    (Configuration::Unknown, None)
+                }
+            };
+            configurations.push(configuration);
+            configuration_versions.push(version);
+        }
+        let read = call("get", self.secrets().get_opt(&self.options.secret.name)).await;
+        let (secret, secret_version) = match read.map_err(|error| self.about_secret(error))? {
+            Some(secret) => {
+                let (parts, request) = (secret::parts(&secret), secret::request(&secret));
+                let parts = Box::new(parts);
+                (
+                    SecretObserved::Present { parts, request },
+                    secret.resource_version(),
+                )
+            }
+            None => (SecretObserved::Absent, None),
+        };
+        let observed = Observed {
+            secret,
+            configurations,
+        };
+        Ok(Seen {
+            observed,
+            secret_version,
+            configuration_versions,
+            unknown,
+        })
+    }
+
+    async fn write(&self, seen: &Seen, plan: &Plan) -> Result<(), RoundError> {
+        for write in &plan.bundles {
+            let name = &self.options.configurations[write.configuration];
+            let version = seen.configuration_versions[write.configuration].as_deref();
+            let manager = &self.options.organization;
+            configurations::write(&self.client, manager, name, version.unwrap_or(""), write)
+                .await
+                .map_err(|error| RoundError::Api {
+                    object: name.to_string(),
+                    error,
+                })?;
+        }
+        if let Some(rotation) = &plan.secret {
+            self.write_secret(seen.secret_version.as_deref(), rotation)
+                .await
+                .map_err(|error| self.about_secret(error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the Secret, if it still is as it was seen.
+    ///
+    /// A Secret that does not exist has no version to write against, and of two publishers that
+    /// apply it the second would replace the first one's CA. So it is made empty at first, by
+    /// another field manager, which is the same whoever does it; then it has a version.
+    async fn write_secret(
+        &self,
+        version: Option<&str>,
+        rotation: &Rotation,
+    ) -> Result<(), ApiError> {
+        let name = &self.options.secret;
+        let manager = &self.options.organization;
+        let version = match version {
+            Some(version) => version.to_owned(),
+            None => {
+                let made = self.make_secret(&format!("{manager}-create")).await?;
+                if made.data.as_ref().is_some_and(|data| !data.is_empty()) {
+                    return Err(ApiError::Conflict);
+                }
+                made.resource_version().ok_or(ApiError::Conflict)?
+            }
+        };
+        let applied = secret::applied(name, &version, rotation);
+        patch(&self.secrets(), manager, &name.name, &applied)
+            .await
+            .map(drop)
+    }
+
+    async fn make_secret(&self, manager: &str) -> Result<Secret, ApiError> {
+        let SecretName { namespace, name } = &self.options.secret;
+        let empty = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"namespace": namespace, "name": name, "labels": self.options.labels},
+        });
+        patch(&self.secrets(), manager, name, &empty).await
+    }
+
+    fn missing(&self, observed: &Observed) -> Vec<String> {
+        let names = self
+            .options
+            .configurations
+            .iter()
+            .zip(&observed.configurations);
+        names
+            .filter(|(_, configuration)| **configuration == Configuration::Missing)
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+
+    /// Something happens to one of the objects. Only that it does: they are read anew then.
+    fn changes(&self) -> SelectAll<BoxStream<'static, ()>> {
+        let mut changes = SelectAll::new();
+        changes.push(watched(self.secrets(), &self.options.secret.name));
+        for name in &self.options.configurations {
+            changes.push(match name {
+                ConfigurationName::Mutating(name) => watched(
+                    Api::<MutatingWebhookConfiguration>::all(self.client.clone()),
+                    name,
+                ),
+                ConfigurationName::Validating(name) => watched(
+                    Api::<ValidatingWebhookConfiguration>::all(self.client.clone()),
+                    name,
+                ),
+            });
+        }
+        changes
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.options.secret.namespace)
+    }
+
+    fn about_secret(&self, error: ApiError) -> RoundError {
+        RoundError::Api {
+            object: self.options.secret.to_string(),
+            error,
+        }
+    }
+}
+
+fn watched<K>(api: Api<K>, name: &str) -> BoxStream<'static, ()>
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher::watch_object(api, name)
+        .default_backoff()
+        .inspect_err(|error| debug!(%error, "a watch broke; it is taken up again"))
+        .filter_map(|seen| std::future::ready(seen.ok().map(drop)))
+        .boxed()
+}
+
+/// The Secret keeps milliseconds; what is compared with it has no more.
+fn whole_millis(moment: SystemTime) -> SystemTime {
+    let since = moment
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let surplus = Duration::from_nanos(u64::from(since.subsec_nanos() % 1_000_000));
+    moment.checked_sub(surplus).unwrap_or(moment)
+}
+
+/// Between half and all of `pause`.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without random bytes it is a pause all the same.
+    let _ = provider().secure_random.fill(&mut byte);
+    pause / 2 + pause * u32::from(byte[0]) / 512
+}
