@@ -2,8 +2,10 @@
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{LazyLock, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -28,7 +30,9 @@ pub struct Process {
     child: Child,
     started: Instant,
     exit: Option<ExitStatus>,
-    directory: TempDir,
+    log: PathBuf,
+    // Removed with the value, where the log is in a place of its own.
+    _directory: Option<TempDir>,
 }
 
 impl Process {
@@ -38,21 +42,50 @@ impl Process {
     /// When the program cannot be started, or there is no place for its log.
     pub fn spawn(name: &str, mut command: Command) -> Result<Self> {
         let directory = TempDir::with_prefix("drainhook-").context("make a temporary directory")?;
-        let log = File::create(directory.path().join("log")).context("make a log file")?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("share the log file")?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {name}: {}", command.get_program().display()))?;
-        let started = Instant::now();
-        Ok(Self {
+        let log = directory.path().join("log");
+        log_to(&mut command, &log)?;
+        let child = command.spawn().with_context(|| starting(name, &command))?;
+        Ok(Self::new(name, child, log, Some(directory)))
+    }
+
+    /// Starts `command` so that the kernel kills it as soon as this process is gone, however it
+    /// ended: for what would otherwise outlive a killed test. Its output goes to `log`, which is the
+    /// caller's to remove. Of `command` the program, arguments, environment variables and directory
+    /// count.
+    ///
+    /// It is started from a thread that lives as long as this process, since the kernel takes the end
+    /// of the starting thread for the end of the parent, and a test is a thread. It is therefore not
+    /// in a namespace that the calling thread has entered.
+    ///
+    /// # Errors
+    /// As [`Process::spawn`].
+    pub fn spawn_tethered(name: &str, command: &Command, log: &Path) -> Result<Self> {
+        let mut tethered = Command::new("setpriv");
+        tethered.args(["--pdeathsig", "KILL", "--"]);
+        tethered.arg(command.get_program()).args(command.get_args());
+        for (variable, value) in command.get_envs() {
+            match value {
+                Some(value) => tethered.env(variable, value),
+                None => tethered.env_remove(variable),
+            };
+        }
+        if let Some(directory) = command.get_current_dir() {
+            tethered.current_dir(directory);
+        }
+        log_to(&mut tethered, log)?;
+        let child = spawn_from_lasting_thread(tethered).with_context(|| starting(name, command))?;
+        Ok(Self::new(name, child, log.to_owned(), None))
+    }
+
+    fn new(name: &str, child: Child, log: PathBuf, directory: Option<TempDir>) -> Self {
+        Self {
             name: name.to_owned(),
             child,
-            started,
+            started: Instant::now(),
             exit: None,
-            directory,
-        })
+            log,
+            _directory: directory,
+        }
     }
 
     /// The process id.
@@ -66,16 +99,33 @@ impl Process {
     }
 
     /// Where its output goes.
-    pub fn log_path(&self) -> PathBuf {
-        self.directory.path().join("log")
+    pub fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// All that it has written so far.
     pub fn log(&self) -> String {
-        fs::read(self.log_path()).map_or_else(
+        fs::read(&self.log).map_or_else(
             |_| String::new(),
             |bytes| String::from_utf8_lossy(&bytes).into_owned(),
         )
+    }
+
+    /// The last lines of [`Process::log`], under a heading: for an error.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let skipped = log.lines().count().saturating_sub(LOG_TAIL_LINES);
+        let mut tail = format!(
+            "--- log of {} (pid {}), {skipped} lines before:\n",
+            self.name,
+            self.pid()
+        );
+        for line in log.lines().skip(skipped) {
+            tail.push_str("    ");
+            tail.push_str(line);
+            tail.push('\n');
+        }
+        tail
     }
 
     /// Sends a signal. Nothing happens when the process has ended.
@@ -171,16 +221,36 @@ impl Drop for Process {
             eprintln!("{error:#}");
         }
         if thread::panicking() {
-            let log = self.log();
-            let skipped = log.lines().count().saturating_sub(LOG_TAIL_LINES);
-            eprintln!(
-                "--- log of {} (pid {}), {skipped} lines before:",
-                self.name,
-                self.pid()
-            );
-            for line in log.lines().skip(skipped) {
-                eprintln!("    {line}");
-            }
+            eprint!("{}", self.log_tail());
         }
     }
+}
+
+fn log_to(command: &mut Command, log: &Path) -> Result<()> {
+    let file = File::create(log).with_context(|| format!("make {}", log.display()))?;
+    let stdout = file.try_clone().context("share the log file")?;
+    command.stdin(Stdio::null()).stdout(stdout).stderr(file);
+    Ok(())
+}
+
+fn starting(name: &str, command: &Command) -> String {
+    format!("start {name}: {}", command.get_program().display())
+}
+
+fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+    type Order = (Command, mpsc::Sender<io::Result<Child>>);
+    static STARTER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
+        let (orders, queue) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, reply) in queue {
+                // The one who ordered waits for the reply, and is there.
+                let _ = reply.send(command.spawn());
+            }
+        });
+        orders
+    });
+    let (reply, started) = mpsc::channel();
+    let gone = || io::Error::other("the thread that starts processes is gone");
+    STARTER.send((command, reply)).map_err(|_| gone())?;
+    started.recv().map_err(|_| gone())?
 }

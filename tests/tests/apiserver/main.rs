@@ -1,0 +1,5 @@
+//! Tests against a real API server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod stamp;
