@@ -6,6 +6,7 @@
 pub mod annotations;
 mod configuration;
 mod decision;
+pub mod manifest;
 mod message;
 mod quantity;
 mod settings;

@@ -1,0 +1,3 @@
+//! Editing YAML and JSON by place, from outside.
+
+mod edits;
