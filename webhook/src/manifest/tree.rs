@@ -343,7 +343,7 @@ impl Placer<'_> {
             Style::Empty => (after, after),
             Style::Plain | Style::Single | Style::Double => (start, end),
             Style::Block { .. } => {
-                let header = self.expect(after, &[b'|', b'>'])?;
+                let header = self.expect(after, b"|>")?;
                 let (end, open) = block_scalar_end(self.text, header, end);
                 // Go's reader adds no line break that the text does not have.
                 if open && value.ends_with('\n') {

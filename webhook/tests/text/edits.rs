@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use drainhook_webhook::manifest::{Change, EditError, edit, parse};
-use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
+use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
 
 /// The patch that takes `patch` back, for the value that it was made for.

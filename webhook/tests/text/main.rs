@@ -1,3 +1,6 @@
 //! Editing YAML and JSON by place, from outside.
 
+// In tests a panic is how a test fails.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod edits;

@@ -1,0 +1,212 @@
+//! Where the pods stand in the objects that hold them.
+
+use serde_json::Value;
+
+use super::plan::child;
+
+/// How deep lists may hold lists.
+const MAX_LISTS: usize = 16;
+
+/// One pod, or the pod template of a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its JSON pointer in the document; `metadata` and `spec` are below it.
+    pub pointer: String,
+    /// The JSON pointer of the object that holds it, or of itself.
+    pub object: String,
+    /// The object's kind: `Deployment`.
+    pub kind: String,
+    /// The object's name; empty where it has none.
+    pub name: String,
+    /// The object's namespace, where it says one.
+    pub namespace: Option<String>,
+}
+
+impl Pod {
+    /// The object as kubectl writes it: `deployment/web`.
+    #[must_use]
+    pub fn display(&self) -> String {
+        let name = if self.name.is_empty() {
+            "(no name)"
+        } else {
+            &self.name
+        };
+        format!("{}/{name}", self.kind.to_lowercase())
+    }
+}
+
+/// All pods and pod templates of a document, also those inside of lists.
+#[must_use]
+pub fn pods(document: &Value) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    for_each_object(document, &mut |pointer, object| {
+        let Some(template) = template_of(object) else {
+            return;
+        };
+        let pod = format!("{pointer}{template}");
+        if document.pointer(&pod).is_none_or(|pod| !pod.is_object()) {
+            return;
+        }
+        let text = |path: &str| {
+            object
+                .pointer(path)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        let name = text("/metadata/name")
+            .or_else(|| text("/metadata/generateName").map(|prefix| format!("{prefix}...")));
+        pods.push(Pod {
+            pointer: pod,
+            object: pointer.to_owned(),
+            kind: text("/kind").unwrap_or_default(),
+            name: name.unwrap_or_default(),
+            namespace: text("/metadata/namespace"),
+        });
+    });
+    pods
+}
+
+/// All objects of kind Namespace of a document.
+#[must_use]
+pub fn namespaces(document: &Value) -> Vec<&Value> {
+    let mut pointers = Vec::new();
+    for_each_object(document, &mut |pointer, object| {
+        if object["apiVersion"] == "v1" && object["kind"] == "Namespace" {
+            pointers.push(pointer.to_owned());
+        }
+    });
+    pointers
+        .iter()
+        .filter_map(|pointer| document.pointer(pointer))
+        .collect()
+}
+
+fn for_each_object(document: &Value, visit: &mut dyn FnMut(&str, &Value)) {
+    visit_object(document, "", 0, visit);
+}
+
+fn visit_object(object: &Value, pointer: &str, lists: usize, visit: &mut dyn FnMut(&str, &Value)) {
+    // `List`, `DeploymentList`, kustomize's `ResourceList`, and lists in lists.
+    let is_list = object["kind"]
+        .as_str()
+        .is_some_and(|kind| kind.ends_with("List"));
+    match object["items"].as_array() {
+        Some(items) if is_list && lists < MAX_LISTS => {
+            let items_pointer = child(pointer, "items");
+            for (index, item) in items.iter().enumerate() {
+                visit_object(
+                    item,
+                    &child(&items_pointer, &index.to_string()),
+                    lists + 1,
+                    visit,
+                );
+            }
+        }
+        _ => visit(pointer, object),
+    }
+}
+
+/// Where an object of this group and kind has its pod template.
+fn template_of(object: &Value) -> Option<&'static str> {
+    let group = match object["apiVersion"].as_str()?.split_once('/') {
+        Some((group, _)) => group,
+        None => "",
+    };
+    match (group, object["kind"].as_str()?) {
+        ("", "Pod") => Some(""),
+        ("", "PodTemplate") => Some("/template"),
+        ("", "ReplicationController") => Some("/spec/template"),
+        ("apps" | "extensions", "Deployment" | "DaemonSet" | "ReplicaSet")
+        | ("apps", "StatefulSet")
+        | ("batch", "Job") => Some("/spec/template"),
+        ("batch", "CronJob") => Some("/spec/jobTemplate/spec/template"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_pod_at_its_place() {
+        let template = json!({"spec": {}});
+        for (version, kind, spec, pointer) in [
+            (
+                "apps/v1",
+                "Deployment",
+                json!({"template": template}),
+                "/spec/template",
+            ),
+            (
+                "apps/v1",
+                "DaemonSet",
+                json!({"template": template}),
+                "/spec/template",
+            ),
+            (
+                "apps/v1",
+                "StatefulSet",
+                json!({"template": template}),
+                "/spec/template",
+            ),
+            (
+                "apps/v1",
+                "ReplicaSet",
+                json!({"template": template}),
+                "/spec/template",
+            ),
+            (
+                "batch/v1",
+                "Job",
+                json!({"template": template}),
+                "/spec/template",
+            ),
+            (
+                "batch/v1",
+                "CronJob",
+                json!({"jobTemplate": {"spec": {"template": template}}}),
+                "/spec/jobTemplate/spec/template",
+            ),
+            ("v1", "Pod", json!({}), ""),
+        ] {
+            let object = json!({"apiVersion": version, "kind": kind, "spec": spec});
+            let found = pods(&object);
+            assert_eq!(found.len(), 1, "{kind}");
+            assert_eq!(found[0].pointer, pointer, "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_same_kind_of_another_group_is_none_of_ours() {
+        let object = json!({"apiVersion": "example.com/v1", "kind": "Deployment",
+            "spec": {"template": {}}});
+        assert_eq!(pods(&object), []);
+    }
+
+    #[test]
+    fn lists_are_looked_through() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}},
+            {"apiVersion": "v1", "kind": "PodList", "items": [pod]},
+        ]});
+        assert_eq!(pods(&list)[0].pointer, "/items/1/items/0");
+        assert_eq!(pods(&list)[0].display(), "pod/a");
+        assert_eq!(namespaces(&list).len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_object_holds_no_pods() {
+        for value in [
+            json!(null),
+            json!([1]),
+            json!("x"),
+            json!({"kind": "List", "items": {}}),
+        ] {
+            assert_eq!(pods(&value), []);
+        }
+    }
+}
