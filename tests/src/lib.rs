@@ -7,7 +7,8 @@
 //!
 //! For whole rollouts [`load`] sends what mixed, correct clients send, [`pod`] runs the containers of
 //! a pod specification as processes, [`kubelet`] stops them, [`endpoints`] learns of it late,
-//! [`rollout`] replaces pods one by one, and [`due`] judges when a drain should have ended.
+//! [`rollout`] replaces pods one by one, [`due`] judges when a drain should have ended,
+//! and [`trial`] puts them together.
 
 pub mod address;
 pub mod admin_proxy;
@@ -25,5 +26,6 @@ pub mod process;
 pub mod product;
 pub mod rollout;
 pub mod sidecar;
+pub mod trial;
 pub mod upstream;
 pub mod wait;

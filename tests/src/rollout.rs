@@ -106,6 +106,11 @@ impl Fleet {
         self.running.iter().map(|(pod, _)| pod)
     }
 
+    /// Where the pods that run take traffic.
+    pub fn endpoints(&self) -> impl Iterator<Item = SocketAddr> {
+        self.running.iter().map(|(_, life)| life.endpoint)
+    }
+
     /// Replaces every pod by a new one, and waits until the old ones are gone.
     ///
     /// # Errors

@@ -28,6 +28,7 @@
 //! [`Mix::standard`] makes about 245 requests per second out of short connections, busy, sparse and
 //! idle kept-alive ones, slow requests, streams, HTTP/2 and websockets.
 
+mod attempt;
 mod clients;
 mod health;
 mod http1;
@@ -43,6 +44,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use attempt::{try_http2, try_websocket};
 pub use health::{HealthChecks, serves};
 pub use http1::{ASK, Ask};
 pub use record::{Arrival, Count, Failure, Kind, Outcome, Record, Recorder, Request};

@@ -117,7 +117,10 @@ async fn talk(mut socket: Socket, end: Instant) -> Result<(), Failure> {
 
 async fn echo_for_ever(mut socket: Socket) {
     while echo(&mut socket).await.is_ok() {
-        sleep(CHATTER).await;
+        // Nothing comes between two messages but the end.
+        if timeout(CHATTER, socket.next()).await.is_ok() {
+            return;
+        }
     }
 }
 

@@ -18,7 +18,9 @@ use super::translate::{Translation, is_own};
 pub struct Surroundings {
     /// Where it listens for HTTP, in the order of the configuration.
     pub listeners: Vec<SocketAddr>,
-    /// What it calls inside of its pod.
+    /// Everything that it listens on, the admin interface too.
+    pub bound: BTreeSet<SocketAddr>,
+    /// What it calls inside of its pod and is not its own.
     pub inside: BTreeSet<SocketAddr>,
     /// What it calls outside of it.
     pub outside: BTreeSet<SocketAddr>,
@@ -33,6 +35,7 @@ impl Surroundings {
                 self.listeners.push(listener);
             }
         }
+        self.bound.extend(other.bound);
         self.inside.extend(other.inside);
         self.outside.extend(other.outside);
         self.notes.extend(other.notes);
@@ -41,8 +44,7 @@ impl Surroundings {
     /// Those of two configurations of one pod.
     pub(super) fn merge(&mut self, other: Surroundings) {
         self.add(other);
-        let listeners = &self.listeners;
-        self.inside.retain(|address| !listeners.contains(address));
+        self.inside.retain(|address| !self.bound.contains(address));
     }
 }
 
@@ -202,12 +204,16 @@ impl Walk<'_> {
             return;
         };
         let at = SocketAddr::new(ip, port);
+        let found = &mut self.found;
         match part {
-            Part::Listener { http: true } => self.found.listeners.push(at),
-            Part::Cluster if own => drop(self.found.inside.insert(at)),
-            Part::Cluster => drop(self.found.outside.insert(at)),
-            Part::Listener { http: false } | Part::Other => {}
-        }
+            Part::Cluster if own => found.inside.insert(at),
+            Part::Cluster => found.outside.insert(at),
+            Part::Listener { http: true } => {
+                found.listeners.push(at);
+                found.bound.insert(at)
+            }
+            Part::Listener { http: false } | Part::Other => found.bound.insert(at),
+        };
     }
 }
 
@@ -260,6 +266,9 @@ static_resources:
   - name: beside
     load_assignment:
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: 3000}}}}]}]
+  - name: own admin
+    load_assignment:
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}}]}]
   - name: far
     connect_timeout: 1s
     transport_socket: {name: tls}

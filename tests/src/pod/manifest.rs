@@ -63,6 +63,11 @@ impl Manifest {
         Ok(Manifest { objects })
     }
 
+    /// The objects themselves.
+    pub fn into_objects(self) -> Vec<Value> {
+        self.objects
+    }
+
     /// The first workload whose pods run Envoy.
     ///
     /// # Errors
@@ -144,12 +149,19 @@ fn flatten(document: Value, objects: &mut Vec<Value>) {
 }
 
 fn template(object: &Value) -> Option<&Value> {
+    object.pointer(template_pointer(object)?)
+}
+
+/// The pod template of an object, to change it.
+pub fn template_mut(object: &mut Value) -> Option<&mut Value> {
+    object.pointer_mut(template_pointer(object)?)
+}
+
+fn template_pointer(object: &Value) -> Option<&'static str> {
     match object.get("kind").and_then(Value::as_str)? {
-        "Pod" => Some(object),
-        "Deployment" | "DaemonSet" | "StatefulSet" | "ReplicaSet" | "Job" => {
-            object.pointer("/spec/template")
-        }
-        "CronJob" => object.pointer("/spec/jobTemplate/spec/template"),
+        "Pod" => Some(""),
+        "Deployment" | "DaemonSet" | "StatefulSet" | "ReplicaSet" | "Job" => Some("/spec/template"),
+        "CronJob" => Some("/spec/jobTemplate/spec/template"),
         _ => None,
     }
 }

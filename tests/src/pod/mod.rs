@@ -15,6 +15,7 @@
 mod container;
 mod envoy_config;
 mod manifest;
+mod outside;
 mod translate;
 mod volumes;
 
@@ -23,6 +24,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -33,8 +35,9 @@ pub use container::Container;
 pub use envoy_config::Surroundings;
 pub use manifest::{
     Container as ContainerSpec, Header, Hook, HttpGet, Lifecycle, Manifest, ManifestError, PodSpec,
-    Probe, Variable, Workload,
+    Probe, Variable, Workload, template_mut,
 };
+pub use outside::Outside;
 pub use translate::Translation;
 
 use self::container::Running;
@@ -69,8 +72,8 @@ pub struct Blueprint {
     pub workload: Workload,
     /// What is run.
     pub programs: Programs,
-    /// Where everything is that Envoy calls outside of its pods.
-    pub outside: Loopback,
+    /// What Envoy calls outside of its pods.
+    pub outside: Arc<Outside>,
 }
 
 /// A pod that runs.
@@ -115,6 +118,7 @@ impl Pod {
                 .with_context(|| format!("container {} of pod {name}", container.name))?;
             containers.push(prepared);
         }
+        blueprint.outside.play(&surroundings.outside).await?;
         play(&mut containers, &surroundings.inside).await?;
         let grace = spec.grace();
         let name = name.to_owned();
@@ -301,7 +305,7 @@ impl Starting<'_> {
             termination_message,
             running: Running::Played(Vec::new()),
         };
-        let outside = IpAddr::V4(self.blueprint.outside.ip());
+        let outside = self.blueprint.outside.ip();
         for file in &mounted.files {
             translate_file(file, &container.translation, outside, surroundings)?;
         }
