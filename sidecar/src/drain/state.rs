@@ -1,0 +1,425 @@
+//! The state of a drain and its steps.
+
+use std::time::Duration;
+
+use super::{Action, Observation, Outcome, Phase, Plan, Question, Reason, Server, Source};
+use super::{TellListeners, WaitFor, wait::Wait};
+
+/// An Envoy that nobody can reach at its hook for that long is not there, and one that is still
+/// starting then serves nobody: there is nothing to drain.
+pub(super) const STARTUP: Duration = Duration::from_secs(10);
+
+/// First and longest pause after a failure. The first is short since a broken connection is how the
+/// end of Envoy begins, and the next try tells.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Between two looks while nothing can be decided yet: only to see that Envoy is still there.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// How often to try what is good to know, but what a drain can do without.
+const TRIES: u32 = 3;
+
+/// `skip_exit` came with Envoy 1.28. Before, listeners would stop after `--drain-time-s`.
+const SKIP_EXIT_SINCE: (u32, u32) = (1, 28);
+
+/// A drain between two steps.
+#[derive(Debug, Clone)]
+pub struct Drain {
+    plan: Plan,
+    phase: Phase,
+    since: Duration,
+    /// When Envoy was told.
+    told: Option<Duration>,
+    asked: Option<(Question, Duration)>,
+    /// Whether the admin has ever answered: from then on nobody there means gone.
+    answered: bool,
+    /// Why there is no Envoy, once that is known.
+    gone: Option<&'static str>,
+    failures: u32,
+    retry_at: Duration,
+    poll_at: Duration,
+    process: Process,
+    listeners: Listeners,
+    /// Whether to go on without the admin interface: it never answered.
+    unreachable: bool,
+    source: Source,
+    wait: Wait,
+}
+
+/// Which process it is.
+#[derive(Debug, Clone, Default)]
+struct Process {
+    known: Option<Server>,
+    is_starting: bool,
+    admin_requests: u64,
+    /// Readings failed since it was last seen.
+    lost_sight: bool,
+    /// Ask again: it may be another one.
+    doubted: bool,
+    tries: u32,
+    ask_at: Duration,
+}
+
+/// What is left to do about listeners that do not follow the health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listeners {
+    Look { tries: u32 },
+    Tell { tries: u32 },
+    Settled,
+}
+
+impl Drain {
+    /// A drain whose hook has just come. `answered`: whether the admin has answered before.
+    pub fn new(plan: Plan, answered: bool) -> Self {
+        Self {
+            plan,
+            phase: Phase::Delay,
+            since: Duration::ZERO,
+            told: None,
+            asked: None,
+            answered,
+            gone: None,
+            failures: 0,
+            retry_at: Duration::ZERO,
+            poll_at: Duration::ZERO,
+            process: Process::default(),
+            listeners: match plan.tell_listeners {
+                TellListeners::Auto => Listeners::Look { tries: 0 },
+                TellListeners::Always => Listeners::Tell { tries: 0 },
+                TellListeners::Never => Listeners::Settled,
+            },
+            unreachable: false,
+            source: Source::Admin,
+            wait: Wait::new(plan),
+        }
+    }
+
+    /// One step: what was observed, and when, gives the state after it and what to do next.
+    #[must_use]
+    pub fn step(mut self, observation: Observation, now: Duration) -> (Self, Action) {
+        let asked = self.asked.take();
+        self.observe(observation, asked, now);
+        let action = self.next(now);
+        match action {
+            Action::Ask(question) => self.asked = Some((question, now)),
+            Action::Finish(_) => self.enter(Phase::Done, now),
+            Action::Sleep(_) => {}
+        }
+        (self, action)
+    }
+
+    /// Where the drain stands, and since when.
+    pub fn phase(&self) -> (Phase, Duration) {
+        (self.phase, self.since)
+    }
+
+    /// The process that is being drained, where it is known.
+    pub fn server(&self) -> Option<&Server> {
+        self.process.known.as_ref()
+    }
+
+    /// Why it is not over yet, in words.
+    pub fn words(&self, now: Duration) -> String {
+        match self.phase {
+            Phase::Delay => format!("drain-delay: {}", left(self.plan.delay, now)),
+            Phase::Notify if self.failures > 0 => {
+                format!(
+                    "Envoy could not be told yet, {} tries failed",
+                    self.failures
+                )
+            }
+            Phase::Notify => "telling Envoy".to_owned(),
+            Phase::Floor if self.process.is_starting => "Envoy has not come live yet".to_owned(),
+            Phase::Floor => format!("floor: {}", left(self.floor_end(), now)),
+            Phase::Wait if self.failures > 0 => {
+                format!(
+                    "unknown what is open, {} readings failed: never taken as zero",
+                    self.failures
+                )
+            }
+            Phase::Wait => self.wait.words(now),
+            Phase::Done => "done".to_owned(),
+        }
+    }
+
+    fn observe(
+        &mut self,
+        observation: Observation,
+        asked: Option<(Question, Duration)>,
+        now: Duration,
+    ) {
+        let Some((question, asked_at)) = asked else {
+            return;
+        };
+        match observation {
+            // The bound came before the answer, or nobody asked.
+            Observation::Time => return,
+            Observation::Refused if self.answered => {
+                self.gone = Some("Envoy is gone: its admin interface refuses connections");
+            }
+            Observation::Refused | Observation::Unknown => return self.failed(question, now),
+            Observation::Hidden if question == Question::Counters => self.wait.counters_hidden(now),
+            Observation::Hidden => {
+                if !self.plan.sockets {
+                    return self.failed(question, now);
+                }
+                self.source = Source::Sockets;
+            }
+            Observation::Told if question == Question::FailHealthCheck => self.told = Some(now),
+            Observation::Told => self.listeners = Listeners::Settled,
+            Observation::Server(server) => self.identify(server),
+            Observation::Listeners { modify_only: true } => {
+                self.listeners = Listeners::Tell { tries: 0 };
+            }
+            Observation::Listeners { modify_only: false } => self.listeners = Listeners::Settled,
+            Observation::Gauges(open) => self.wait.gauges(open, now, asked_at),
+            Observation::Counters {
+                arrived,
+                admin_requests,
+            } => {
+                self.process.doubted |= admin_requests < self.process.admin_requests;
+                self.process.admin_requests = admin_requests;
+                self.wait.counters(arrived, now, asked_at);
+            }
+            Observation::Sockets {
+                listening,
+                open,
+                arrived,
+            } => {
+                self.wait.sockets(open, arrived, now, asked_at);
+                if listening == 0 && !self.answered {
+                    self.gone = Some("Envoy never answered, and nobody listens in this pod");
+                }
+            }
+        }
+        self.answered |= !matches!(observation, Observation::Sockets { .. });
+        // After an outage it may be another process that answers.
+        let lost_sight = std::mem::take(&mut self.process.lost_sight);
+        self.process.doubted |= lost_sight && self.process.tries < TRIES;
+        self.failures = 0;
+    }
+
+    fn failed(&mut self, question: Question, now: Duration) {
+        let (first, longest) = RETRY;
+        let pause = first
+            .saturating_mul(1 << self.failures.min(16))
+            .min(longest);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now + pause;
+        self.wait.unknown();
+        match (question, &mut self.listeners) {
+            (Question::Listeners, Listeners::Look { tries })
+            | (Question::DrainListeners, Listeners::Tell { tries }) => {
+                *tries += 1;
+                if *tries == TRIES {
+                    self.listeners = Listeners::Settled;
+                }
+            }
+            (Question::Server, _) => {
+                self.process.tries += 1;
+                // Still unknown, but there are other signs of an end.
+                self.process.doubted &= self.process.tries < TRIES;
+            }
+            _ => self.process.lost_sight = true,
+        }
+    }
+
+    fn identify(&mut self, server: Server) {
+        self.process.doubted = false;
+        self.process.tries = 0;
+        self.process.is_starting = !server.is_live;
+        match self.process.known {
+            Some(known) if known.is_other(&server) => {
+                self.gone = Some("Envoy was restarted: the new process is left alone");
+            }
+            Some(_) => {}
+            None => self.process.known = Some(server),
+        }
+    }
+
+    fn next(&mut self, now: Duration) -> Action {
+        if let Some(words) = self.gone {
+            return self.finish(Reason::EnvoyGone, now, words);
+        }
+        if now >= self.plan.timeout {
+            return self.finish(Reason::Timeout, now, "drain-timeout was reached");
+        }
+        if self.phase == Phase::Delay && now >= self.plan.delay {
+            self.enter(Phase::Notify, now);
+        }
+        if self.phase == Phase::Notify
+            && let Some(action) = self.notify(now)
+        {
+            return action;
+        }
+        if self.phase == Phase::Floor && now >= self.floor_end() {
+            self.enter(Phase::Wait, now);
+            self.wait.begin(now);
+            self.poll_at = now;
+        }
+        self.watch(now)
+    }
+
+    /// Tells Envoy; `None` when that is done.
+    fn notify(&mut self, now: Duration) -> Option<Action> {
+        if self.unreachable {
+            self.enter(Phase::Floor, now);
+            return None;
+        }
+        if self.told.is_none() {
+            if self.failures > 0 && !self.answered && now >= STARTUP {
+                return Some(self.without_admin(now));
+            }
+            return Some(self.ask_at(self.retry_at, Question::FailHealthCheck, now));
+        }
+        let process_unknown = self.process.known.is_none() && self.process.tries < TRIES;
+        let question = match self.listeners {
+            Listeners::Settled => None,
+            _ if process_unknown => Some(Question::Server),
+            Listeners::Look { .. } => Some(Question::Listeners),
+            Listeners::Tell { .. } => self.keeps_listening().then_some(Question::DrainListeners),
+        };
+        let Some(question) = question else {
+            self.enter(Phase::Floor, now);
+            return None;
+        };
+        Some(self.ask_at(self.retry_at, question, now))
+    }
+
+    /// Whether listeners accept connections to the end after `drain_listeners?graceful&skip_exit`.
+    fn keeps_listening(&self) -> bool {
+        let Some(server) = self.process.known else {
+            return false;
+        };
+        let knows_skip_exit = server
+            .version
+            .is_some_and(|version| version >= SKIP_EXIT_SINCE);
+        knows_skip_exit
+            || server
+                .drain_time
+                .is_some_and(|time| time >= self.plan.timeout)
+    }
+
+    fn without_admin(&mut self, now: Duration) -> Action {
+        if !self.plan.sockets {
+            let words = "Envoy never answered at its admin interface";
+            return self.finish(Reason::EnvoyGone, now, words);
+        }
+        self.unreachable = true;
+        self.source = Source::Sockets;
+        self.failures = 0;
+        Action::Ask(Question::Sockets)
+    }
+
+    /// Looks at Envoy: now and then while nothing can be decided, closely when it can.
+    fn watch(&mut self, now: Duration) -> Action {
+        if self.process.is_starting && now >= STARTUP && self.phase != Phase::Delay {
+            let words = "Envoy never came live, so that nobody is connected";
+            return self.finish(Reason::EnvoyGone, now, words);
+        }
+        if let Some(question) = self.identity_question(now) {
+            self.process.ask_at = now + WATCH;
+            return self.ask_at(self.retry_at, question, now);
+        }
+        let close_from = match (self.phase, self.plan.wait_for) {
+            (Phase::Delay, _) | (_, WaitFor::Connections) => None,
+            _ => Some(self.floor_end().saturating_sub(self.wait.close_look())),
+        };
+        let in_close_look = close_from.is_some_and(|from| now >= from);
+        if self.failures > 0 {
+            // A cycle that failed begins anew.
+            return self.ask_at(self.retry_at, self.first_question(), now);
+        }
+        if let Some(question) = self.wait.rest_of_cycle() {
+            return Action::Ask(question);
+        }
+        if self.wait.cycle_is_complete() {
+            if self.phase == Phase::Wait
+                && !self.process.doubted
+                && let Some((reason, words)) = self.wait.verdict(now)
+            {
+                return self.finish(reason, now, words);
+            }
+            self.poll_at = if in_close_look {
+                self.wait.next_look(now)
+            } else {
+                // Not past the moment at which it matters.
+                let matters = close_from
+                    .or(self.wait.next_check())
+                    .unwrap_or(Duration::MAX);
+                (now + WATCH).min(matters)
+            };
+            self.wait.end_cycle();
+        }
+        let until = match self.phase {
+            Phase::Delay => self.plan.delay,
+            Phase::Floor => self.floor_end(),
+            _ => Duration::MAX,
+        };
+        if now < until && until < self.poll_at {
+            return self.sleep(until);
+        }
+        self.ask_at(self.poll_at, self.first_question(), now)
+    }
+
+    fn identity_question(&self, now: Duration) -> Option<Question> {
+        let process = &self.process;
+        let unknown = process.known.is_none() && process.tries < TRIES;
+        let due = process.doubted || ((unknown || process.is_starting) && now >= process.ask_at);
+        (!self.unreachable && due && self.failures == 0).then_some(Question::Server)
+    }
+
+    fn first_question(&self) -> Question {
+        match self.source {
+            Source::Admin => Question::Gauges,
+            Source::Sockets => Question::Sockets,
+        }
+    }
+
+    fn floor_end(&self) -> Duration {
+        self.told.unwrap_or(self.plan.delay) + self.plan.floor()
+    }
+
+    fn ask_at(&self, at: Duration, question: Question, now: Duration) -> Action {
+        if now >= at {
+            Action::Ask(question)
+        } else {
+            self.sleep(at)
+        }
+    }
+
+    fn sleep(&self, until: Duration) -> Action {
+        Action::Sleep(until.min(self.plan.timeout))
+    }
+
+    fn enter(&mut self, phase: Phase, now: Duration) {
+        self.phase = phase;
+        self.since = now;
+    }
+
+    fn finish(&self, reason: Reason, after: Duration, words: &'static str) -> Action {
+        let left = if reason == Reason::EnvoyGone {
+            None
+        } else {
+            self.wait.open()
+        };
+        Action::Finish(Outcome {
+            reason,
+            after,
+            left,
+            source: self.source,
+            words,
+        })
+    }
+}
+
+impl Server {
+    /// Whether the other is another process than this.
+    fn is_other(&self, other: &Self) -> bool {
+        other.restart_epoch != self.restart_epoch || other.started.0 > self.started.1
+    }
+}
+
+fn left(until: Duration, now: Duration) -> String {
+    format!("{:.1} s left", until.saturating_sub(now).as_secs_f64())
+}
