@@ -407,16 +407,8 @@ impl<'a> Writer<'a> {
                 Element::Old(old) => {
                     if !new.is_empty() {
                         let between = self.between(spread, ranges[0].0);
-                        match before {
-                            Some(before) => {
-                                let text = format!("{between}{}", new.join(&between));
-                                self.insert(ranges[before].1, text);
-                            }
-                            None => {
-                                let text = format!("{}{between}", new.join(&between));
-                                self.insert(ranges[*old].0, text);
-                            }
-                        }
+                        let text = format!("{}{between}", new.join(&between));
+                        self.insert(ranges[*old].0, text);
                         new.clear();
                     }
                     before = Some(*old);
@@ -520,11 +512,13 @@ impl<'a> Writer<'a> {
             }
             Slot::Dash { indicator, column } => {
                 let end = self.end_with_comment(node);
+                let comment = line_end(self.text, end) > end;
                 let indent = match node.start == indicator {
                     true => column + 2,
                     false => super::text::column(self.text, node.start),
                 };
-                let text = if is_block(value) {
+                // What follows on the line would end up behind the new value's last one.
+                let text = if is_block(value) && !comment {
                     let lines = self.style.block_lines(value, indent);
                     lines
                         .join(self.style.line_break)

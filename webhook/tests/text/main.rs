@@ -4,3 +4,5 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod edits;
+mod painter;
+mod properties;
