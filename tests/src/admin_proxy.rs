@@ -23,6 +23,9 @@ use tokio::{
 
 use crate::envoy::Admin;
 
+/// How long a test waits for a request that must come sooner or later.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What the proxy does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fault {
@@ -132,6 +135,19 @@ impl AdminProxy {
             .into_iter()
             .filter(|seen| seen.method == Method::POST);
         seen.map(|seen| seen.path).collect()
+    }
+
+    /// Waits until a POST request of this path has come.
+    ///
+    /// # Errors
+    /// When it has not within half a minute.
+    pub async fn posted(&self, path: &str) -> Result<()> {
+        let mut count = self.count.clone();
+        let posted = count.wait_for(|_| self.posts().iter().any(|posted| posted == path));
+        time::timeout(PATIENCE, posted)
+            .await
+            .with_context(|| format!("no POST of {path}"))??;
+        Ok(())
     }
 
     /// Waits until this many more requests have come.

@@ -15,6 +15,11 @@ mod extension {
         "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
     pub(super) const HTTP_OPTIONS: &str =
         "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    pub(super) const RAW_BUFFER: &str =
+        "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
+    pub(super) const INTERNAL_UPSTREAM: &str = "type.googleapis.com/envoy.extensions.\
+                                                transport_sockets.internal_upstream.v3.\
+                                                InternalUpstreamTransport";
     pub(super) const QUIC: &str =
         "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport";
 }
@@ -71,6 +76,32 @@ impl Bootstrap {
                 "endpoints": [
                     { "lb_endpoints": [ { "endpoint": { "address": socket_address(endpoint) } } ] }
                 ],
+            },
+        });
+        self.push("clusters", cluster);
+        self
+    }
+
+    /// A cluster whose endpoint is the internal listener of the same name.
+    #[must_use]
+    pub fn internal_cluster(mut self, name: &str) -> Self {
+        let address = json!({ "envoy_internal_address": { "server_listener_name": name } });
+        let raw = json!({
+            "name": "envoy.transport_sockets.raw_buffer",
+            "typed_config": { "@type": extension::RAW_BUFFER },
+        });
+        let cluster = json!({
+            "name": name,
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [ { "lb_endpoints": [ { "endpoint": { "address": address } } ] } ],
+            },
+            "transport_socket": {
+                "name": "envoy.transport_sockets.internal_upstream",
+                "typed_config": {
+                    "@type": extension::INTERNAL_UPSTREAM,
+                    "transport_socket": raw,
+                },
             },
         });
         self.push("clusters", cluster);

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     ops::{Deref, DerefMut},
     process::{Command, ExitStatus},
     time::{Duration, Instant},
@@ -54,12 +54,35 @@ pub struct Start {
 impl Start {
     /// One that serves at an address of its own.
     pub fn at(address: SocketAddr) -> Self {
+        let start = Self::bare(address).argument("serve");
+        let start = start.flag("--bind", address.ip().to_string());
+        start.flag("--port", address.port().to_string())
+    }
+
+    /// One that serves on a port, on whatever addresses it likes.
+    pub fn on_port(port: u16) -> Self {
+        Self::bare((Ipv4Addr::LOCALHOST, port).into()).flag("--port", port.to_string())
+    }
+
+    /// One that serves at an address, with the flag that Contour has for its port.
+    pub fn contour(address: SocketAddr) -> Self {
+        let start = Self::bare(address).flag("--bind", address.ip().to_string());
+        start.flag("--serve-port", address.port().to_string())
+    }
+
+    /// One without any flags, which is expected to serve at this address nevertheless.
+    pub fn bare(address: SocketAddr) -> Self {
         Self {
             address,
             arguments: Vec::new(),
             variables: Vec::new(),
             token: None,
         }
+    }
+
+    fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
     }
 
     /// One more flag, with its value.
@@ -113,9 +136,6 @@ impl Start {
         command
             .env_clear()
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.arg("serve");
-        command.arg("--bind").arg(self.address.ip().to_string());
-        command.arg("--port").arg(self.address.port().to_string());
         command.args(&self.arguments);
         let process = Process::spawn("the sidecar", command)?;
         Ok(Sidecar {
@@ -133,6 +153,16 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
+    /// Kills it, if it still runs, and starts another one in its place, with the same flags.
+    ///
+    /// # Errors
+    /// As [`Start::run`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        *self = self.start.run().await?;
+        Ok(())
+    }
+
     /// GET, without a token.
     ///
     /// # Errors
@@ -218,6 +248,14 @@ impl Sidecar {
     /// When the kernel does not tell.
     pub fn threads(&self) -> Result<u64> {
         self.kernel_status("Threads:")
+    }
+
+    /// How often it was woken up so far.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn context_switches(&self) -> Result<u64> {
+        self.kernel_status("voluntary_ctxt_switches:")
     }
 
     fn kernel_status(&self, field: &str) -> Result<u64> {

@@ -35,5 +35,16 @@ macro_rules! on_oldest_and_newest {
     };
 }
 
+mod classic;
+mod command;
+mod cost;
+mod faults;
+mod hooks;
+mod listeners;
 mod protocols;
+mod quiet;
+mod restarts;
+mod serving;
+mod several;
 mod stage;
+mod surroundings;

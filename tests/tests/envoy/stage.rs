@@ -48,7 +48,9 @@ pub(crate) struct Setting {
     bootstrap: Bootstrap,
     directory: TempDir,
     socket: bool,
+    admin: Option<SocketAddr>,
     proxied: bool,
+    initializing: bool,
     envoy_arguments: Vec<&'static str>,
     flags: Vec<(String, String)>,
     token: Option<&'static str>,
@@ -82,7 +84,9 @@ impl Setting {
             bootstrap,
             directory: TempDir::with_prefix("drainhook-stage-")?,
             socket: false,
+            admin: None,
             proxied: false,
+            initializing: false,
             envoy_arguments: Vec::new(),
             flags: flags.collect(),
             token: None,
@@ -130,9 +134,21 @@ impl Setting {
         self
     }
 
+    /// The admin interface is at this address, which is not the stage's own.
+    pub(crate) fn admin_at(mut self, address: SocketAddr) -> Self {
+        self.admin = Some(address);
+        self
+    }
+
     /// The sidecar reaches the admin interface through a proxy, [`Stage::proxy`].
     pub(crate) fn proxied(mut self) -> Self {
         self.proxied = true;
+        self
+    }
+
+    /// Envoy is started, but nobody waits until it serves.
+    pub(crate) fn initializing(mut self) -> Self {
+        self.initializing = true;
         self
     }
 
@@ -155,7 +171,9 @@ impl Setting {
                 .clone()
                 .admin_socket(&self.path("admin.sock"))
         } else {
-            self.bootstrap.clone().admin(self.at(ADMIN))
+            self.bootstrap
+                .clone()
+                .admin(self.admin.unwrap_or(self.at(ADMIN)))
         };
         let wanted = self.wanted.map_or(Wanted::Usual, Wanted::Release);
         // Found or fetched without keeping the runtime from its other work.
@@ -164,8 +182,15 @@ impl Setting {
         for argument in &self.envoy_arguments {
             start = start.argument(argument);
         }
-        let envoy = start.run().await?;
+        let mut envoy = start.spawn()?;
         let admin = envoy.admin()?.clone();
+        if self.initializing {
+            while admin.get("/server_info").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        } else {
+            envoy.serving().await?;
+        }
         let proxy = if self.proxied {
             Some(AdminProxy::start(&admin).await?)
         } else {
@@ -226,6 +251,15 @@ impl Stage {
 
     pub(crate) fn identity(&self) -> &Identity {
         &self.setting.identity
+    }
+
+    pub(crate) fn sidecar_address(&self) -> SocketAddr {
+        self.at(SIDECAR)
+    }
+
+    /// Where the admin interface is, of a stage whose admin interface has an address.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.at(ADMIN)
     }
 
     /// The proxy before the admin interface, of a stage that was [`Setting::proxied`].

@@ -1,0 +1,162 @@
+//! What the sidecar costs: in memory, in threads, and in what it asks of Envoy.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use drainhook_tests::{admin_proxy::Seen, bootstrap::Listener, client::Http1};
+use hyper::Method;
+
+use crate::stage::{Setting, Stage, WEB, holds};
+
+/// A large gateway's configuration.
+const CLUSTERS: usize = 2_000;
+const LISTENERS: u16 = 55;
+
+/// The sidecar's peak resident memory over a whole drain of a large gateway, in bytes.
+const MEMORY: u64 = 3_000_000;
+
+/// One reading of a large gateway's gauges, in bytes.
+const READING: usize = 20_000;
+
+#[tokio::test]
+async fn a_drain_of_a_large_gateway_costs_little() -> Result<()> {
+    let stage = large_gateway().await?;
+    let mut clients = Vec::new();
+    for port in ports() {
+        let mut client = Http1::connect(stage.at(port)).await?;
+        assert_eq!(client.get("/").await?.status, 200);
+        clients.push(client);
+    }
+    let mut client = Http1::connect(stage.at(WEB)).await?;
+    let request = client.request("/hold/slow");
+    stage.upstream().arrived("slow").await?;
+
+    let hook = stage.hook_told().await?;
+    let before = stage.proxy().seen().len();
+    stage.proxy().more_requests(10).await?;
+    holds(&hook).await;
+    let during = readings(&stage.proxy().seen()[before..]);
+    assert!(!during.is_empty());
+    for reading in &during {
+        assert!(
+            reading.body.len() <= READING,
+            "{}: {} bytes",
+            reading.path,
+            reading.body.len()
+        );
+        assert!(
+            !has_counters(reading),
+            "asked for counters while busy: {}",
+            reading.path
+        );
+    }
+    let before = stage.proxy().seen().len();
+    stage.upstream().release("slow");
+    request.reply().await?;
+    let answer = hook.answer().await?;
+    assert_eq!(answer.status, 200);
+    let idle = readings(&stage.proxy().seen()[before..]);
+    assert!(
+        idle.iter().any(has_counters),
+        "arrivals on idle connections were never looked at"
+    );
+
+    let peak = stage.sidecar.peak_resident_bytes()?;
+    let largest = during
+        .iter()
+        .map(|reading| reading.body.len())
+        .max()
+        .unwrap_or(0);
+    println!("peak resident memory {peak} bytes, largest reading of gauges {largest} bytes");
+    assert!(peak <= MEMORY, "{peak} bytes resident");
+    assert_eq!(stage.sidecar.threads()?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sidecar_with_nothing_to_do_asks_nothing_and_tells_nothing() -> Result<()> {
+    let stage = Setting::new().await?.proxied().start().await?;
+    // It may look once at what it is to drain.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = stage.proxy().seen();
+    assert!(
+        before.iter().all(|seen| seen.path == "/server_info"),
+        "{before:?}"
+    );
+    let switches = stage.sidecar.context_switches()?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(
+        stage.proxy().seen().len(),
+        before.len(),
+        "Envoy is asked while nobody drains"
+    );
+    let woken = stage.sidecar.context_switches()? - switches;
+    assert!(woken <= 10, "woken {woken} times in 5 s with nothing to do");
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_drain_the_sidecar_sleeps_again() -> Result<()> {
+    let stage = Setting::new().await?.proxied().start().await?;
+    stage.drain().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = stage.proxy().seen().len();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(stage.proxy().seen().len(), before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn readings_come_a_few_times_a_second_and_no_more() -> Result<()> {
+    let setting = Setting::new().await?.proxied();
+    let stage = setting.start().await?;
+    let mut client = Http1::connect(stage.at(WEB)).await?;
+    let request = client.request("/hold/slow");
+    stage.upstream().arrived("slow").await?;
+    let hook = stage.hook_told().await?;
+    stage.proxy().more_requests(2).await?;
+    let before = stage.proxy().seen().len();
+    let begun = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let took = begun.elapsed();
+    let asked = stage.proxy().seen().len() - before;
+    // Every 100 to 250 ms a reading, each of at most two requests.
+    let most = 2 * (took.as_millis() / 100 + 1);
+    assert!(asked as u128 <= most, "{asked} requests in {took:?}");
+    stage.upstream().release("slow");
+    request.reply().await?;
+    hook.answer().await?;
+    Ok(())
+}
+
+async fn large_gateway() -> Result<Stage> {
+    let mut setting = Setting::bare().await?.proxied();
+    for port in ports() {
+        let name = format!("gateway_listener_{port}");
+        let listener = Listener::http(&name, setting.at(port), "upstream");
+        setting = setting.listener(listener);
+    }
+    let nobody = setting.at(19_999);
+    setting = setting.change(|bootstrap| {
+        (0..CLUSTERS).fold(bootstrap, |bootstrap, number| {
+            bootstrap.cluster(&format!("namespace/service-{number}/8080"), nobody)
+        })
+    });
+    setting.start().await
+}
+
+fn ports() -> impl Iterator<Item = u16> {
+    (0..LISTENERS).map(|number| WEB + 100 * number)
+}
+
+fn readings(seen: &[Seen]) -> Vec<Seen> {
+    let readings = seen.iter().filter(|seen| seen.method == Method::GET);
+    readings
+        .filter(|seen| seen.path.starts_with("/stats"))
+        .cloned()
+        .collect()
+}
+
+fn has_counters(reading: &Seen) -> bool {
+    reading.body.windows(6).any(|window| window == b"_total")
+}

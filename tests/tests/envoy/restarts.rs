@@ -1,0 +1,258 @@
+//! Envoy ends, starts again, or never does.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use drainhook_tests::{
+    address::Loopback,
+    bootstrap::Listener,
+    client::{Http1, WebSocket},
+    sidecar,
+};
+use serde_json::json;
+
+use crate::stage::{Setting, Stage, WEB, holds};
+
+/// Istio #36686: Envoy had exited, and its agent waited on.
+#[tokio::test]
+async fn a_drain_is_over_at_once_when_envoy_is_gone() -> Result<()> {
+    let mut stage = Stage::with(&[]).await?;
+    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
+    socket.echo("open").await?;
+    let hook = stage.hook_told().await?;
+    holds(&hook).await;
+    stage.envoy.kill()?;
+    let killed = std::time::Instant::now();
+    let answer = hook.answer().await?;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.at - killed < Duration::from_secs(10),
+        "{:?}",
+        answer.at - killed
+    );
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_envoy_that_ended_before_the_hook_needs_no_drain() -> Result<()> {
+    let setting = Setting::new().await?.proxied();
+    let mut stage = setting.start().await?;
+    // The sidecar has seen it alive.
+    while stage.proxy().seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stage.envoy.kill()?;
+    let hook = stage.hook().await?;
+    let begun = hook.begun();
+    let answer = hook.answer().await?;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.at - begun < Duration::from_secs(30),
+        "{:?}",
+        answer.at - begun
+    );
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_envoy_that_restarts_during_a_drain_is_told_nothing() -> Result<()> {
+    let mut stage = Stage::with(&[]).await?;
+    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
+    socket.echo("open").await?;
+    let hook = stage.hook_told().await?;
+    // The sidecar sees no gap: between two looks there is another process.
+    stage.sidecar.pause()?;
+    stage.envoy.restart().await?;
+    stage.sidecar.resume()?;
+
+    let answer = hook.answer().await?;
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    assert_eq!(stage.ready().await?, 200);
+    assert!(!stage.get("/").await?.says_close());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_envoy_that_restarts_before_it_was_told_is_told_nothing() -> Result<()> {
+    let setting = Setting::new().await?.proxied().flag("--drain-delay", "4s");
+    let mut stage = setting.start().await?;
+    let hook = stage.hook().await?;
+    // Wait until the drain has looked at the first Envoy.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stage.sidecar.pause()?;
+    stage.envoy.restart().await?;
+    stage.sidecar.resume()?;
+
+    let answer = hook.answer().await?;
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    assert_eq!(stage.proxy().posts(), [""; 0]);
+    assert_eq!(stage.ready().await?, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_envoy_that_restarts_after_a_drain_can_be_drained_again() -> Result<()> {
+    let mut stage = Setting::new().await?.proxied().start().await?;
+    assert_eq!(stage.drain().await?.status, 200);
+    stage.envoy.restart().await?;
+    assert_eq!(stage.ready().await?, 200);
+
+    let mut client = Http1::connect(stage.at(WEB)).await?;
+    let request = client.request("/hold/slow");
+    stage.upstream().arrived("slow").await?;
+    let hook = stage.hook_told().await?;
+    holds(&hook).await;
+    stage.upstream().release("slow");
+    assert!(request.reply().await?.says_close());
+    let answer = hook.answer().await?;
+    assert!(!answer.body.contains("envoy-gone"), "{}", answer.body);
+    assert_eq!(
+        stage.proxy().posts(),
+        ["/healthcheck/fail", "/healthcheck/fail"]
+    );
+    Ok(())
+}
+
+/// Contour #2665: Envoy never ran, and its manager asked for ever.
+#[tokio::test]
+async fn an_envoy_that_never_ran_needs_no_drain() -> Result<()> {
+    let address = Loopback::claim()?;
+    let sidecar = sidecar::Start::at(address.port(8090))
+        .flag("--admin", address.port(9901).to_string())
+        .flag("--host-network", "true")
+        .run()
+        .await?;
+    let hook = sidecar.hook("/shutdown").await?;
+    let begun = hook.begun();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(
+        !hook.is_finished(),
+        "an Envoy that is slow to start was given up at once"
+    );
+    let answer = hook.answer().await?;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.at - begun < Duration::from_secs(40),
+        "{:?}",
+        answer.at - begun
+    );
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    Ok(())
+}
+
+/// Its listeners wait for a control plane that is not there; the admin interface is there already.
+#[tokio::test]
+async fn an_envoy_that_never_came_up_needs_no_drain() -> Result<()> {
+    let setting = Setting::bare().await?;
+    let nobody = setting.at(19_999);
+    let service = json!({ "envoy_grpc": { "cluster_name": "control-plane" } });
+    let resources = json!({
+        "lds_config": {
+            "resource_api_version": "V3",
+            "initial_fetch_timeout": "0s",
+            "api_config_source": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [service],
+            },
+        },
+    });
+    let setting = setting.change(|bootstrap| {
+        bootstrap
+            .cluster("control-plane", nobody)
+            .field("dynamic_resources", resources)
+            .field("node", json!({ "id": "test", "cluster": "test" }))
+    });
+    let stage = setting.initializing().start().await?;
+    let info = stage.admin.get("/server_info").await?;
+    assert!(info.body.contains("INITIALIZING"), "{}", info.body);
+
+    let hook = stage.hook().await?;
+    let begun = hook.begun();
+    let answer = hook.answer().await?;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.at - begun < Duration::from_secs(40),
+        "{:?}",
+        answer.at - begun
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_envoy_that_comes_up_while_the_drain_begins_is_drained() -> Result<()> {
+    let mut stage = Stage::with(&[]).await?;
+    stage.envoy.kill()?;
+    // Another one, which has never seen an Envoy.
+    stage.sidecar.restart().await?;
+    let hook = stage.hook().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!hook.is_finished());
+    stage.envoy.restart().await?;
+    let answer = hook.answer().await?;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        stage.ready().await?,
+        503,
+        "Envoy was not drained: {}",
+        answer.body
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_admin_interface_may_be_a_unix_socket() -> Result<()> {
+    let stage = Setting::new().await?.admin_socket().start().await?;
+    let mut client = Http1::connect(stage.at(WEB)).await?;
+    let request = client.request("/hold/slow");
+    stage.upstream().arrived("slow").await?;
+    let hook = stage.hook_told().await?;
+    holds(&hook).await;
+    stage.upstream().release("slow");
+    request.reply().await?;
+    assert_eq!(hook.answer().await?.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_file_whose_envoy_is_dead_is_no_envoy() -> Result<()> {
+    let mut stage = Setting::new().await?.admin_socket().start().await?;
+    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
+    socket.echo("open").await?;
+    let hook = stage.hook_told().await?;
+    holds(&hook).await;
+    stage.envoy.kill()?;
+    let drainhook_tests::envoy::Admin::Unix(path) = &stage.admin else {
+        panic!("not a socket")
+    };
+    assert!(
+        path.exists(),
+        "Envoy took the file with it: nothing is shown"
+    );
+    let answer = hook.answer().await?;
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    assert!(path.exists());
+    Ok(())
+}
+
+/// The listener is gone from Envoy's configuration, its connections may still be there.
+#[tokio::test]
+async fn an_envoy_without_listeners_is_drained_at_its_floor() -> Result<()> {
+    let stage = Setting::bare().await?.start().await?;
+    let answer = stage.drain().await?;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.body.contains("timeout"), "{}", answer.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn listeners_that_were_never_used_are_empty() -> Result<()> {
+    let setting = Setting::bare().await?;
+    let web = Listener::http("web", setting.at(WEB), "upstream");
+    let stage = setting.listener(web).start().await?;
+    let answer = stage.drain().await?;
+    assert!(!answer.body.contains("timeout"), "{}", answer.body);
+    Ok(())
+}
