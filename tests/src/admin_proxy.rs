@@ -21,10 +21,7 @@ use tokio::{
     time,
 };
 
-use crate::envoy::Admin;
-
-/// How long a test waits for a request that must come sooner or later.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{envoy::Admin, patience::within};
 
 /// What the proxy does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -140,20 +137,18 @@ impl AdminProxy {
     /// Waits until a POST request of this path has come.
     ///
     /// # Errors
-    /// When it has not within half a minute.
+    /// When it does not come.
     pub async fn posted(&self, path: &str) -> Result<()> {
         let mut count = self.count.clone();
         let posted = count.wait_for(|_| self.posts().iter().any(|posted| posted == path));
-        time::timeout(PATIENCE, posted)
-            .await
-            .with_context(|| format!("no POST of {path}"))??;
+        within(&format!("POST of {path}"), posted).await??;
         Ok(())
     }
 
     /// Waits until this many more requests have come.
     ///
     /// # Errors
-    /// When they have not within half a minute.
+    /// When they do not come.
     pub async fn more_requests(&self, more: usize) -> Result<()> {
         let mut count = self.count.clone();
         let until = *count.borrow() + more;

@@ -23,6 +23,8 @@ pub use self::{
     tunnel::{Tunnel, WebSocket},
 };
 
+use crate::patience::within;
+
 /// The name of the server in all requests, and so in the certificate of a server with TLS.
 pub const HOST: &str = "drainhook.test";
 
@@ -77,7 +79,7 @@ impl Pending {
     /// # Errors
     /// When it failed, in any way that its client would see.
     pub async fn reply(self) -> Result<Reply> {
-        self.task.await?
+        within("the end of a request", self.task).await??
     }
 }
 
@@ -224,6 +226,10 @@ impl GrpcStream {
         sender
             .send_data(Bytes::from_static(message.as_bytes()))
             .await?;
+        within("the echo of a stream", self.echoed(message)).await?
+    }
+
+    async fn echoed(&mut self, message: &'static str) -> Result<()> {
         let mut back = Vec::new();
         while back.len() < message.len() {
             let frame = self.received.frame().await.context("the stream ended")??;
@@ -241,6 +247,10 @@ impl GrpcStream {
     /// When it does not end with status 0.
     pub async fn finish(mut self) -> Result<()> {
         drop(self.sender.take());
+        within("the status of a stream", self.status()).await?
+    }
+
+    async fn status(&mut self) -> Result<()> {
         while let Some(frame) = self.received.frame().await {
             if let Some(trailers) = frame?.trailers_ref() {
                 match trailers.get("grpc-status") {

@@ -21,6 +21,7 @@ pub mod envoy;
 pub mod kubelet;
 pub mod load;
 pub mod namespace;
+pub mod patience;
 pub mod pod;
 pub mod process;
 pub mod product;

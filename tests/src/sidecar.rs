@@ -17,7 +17,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinHandle};
 
-use crate::{process::Process, product};
+use crate::{
+    patience::{PATIENCE, until, within},
+    process::Process,
+    product,
+};
 
 /// The header in which a hook carries the token.
 pub const TOKEN_HEADER: &str = "x-drainhook-token";
@@ -27,9 +31,6 @@ const START_BOUND: Duration = Duration::from_secs(20);
 
 /// How often a state is asked for.
 const POLL: Duration = Duration::from_millis(20);
-
-/// How long a test waits for what must come sooner or later. The bounds under test are far shorter.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the sidecar answered.
 #[derive(Debug, Clone)]
@@ -206,17 +207,13 @@ impl Sidecar {
     /// # Errors
     /// When it does not become so.
     pub async fn status_becomes(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let begun = Instant::now();
-        loop {
-            let status = self.status().await?;
-            if wanted(&status) {
-                return Ok(status);
-            }
-            if begun.elapsed() > PATIENCE {
-                bail!("the status does not become as wanted; it is {status:#}");
-            }
-            tokio::time::sleep(POLL).await;
-        }
+        let mut status = Value::Null;
+        let becomes = until("the status that is wanted", async || {
+            status = self.status().await?;
+            Ok(wanted(&status))
+        });
+        becomes.await?;
+        Ok(status)
     }
 
     /// One value of `/metrics`: the line that begins with this name, labels included.
@@ -304,10 +301,7 @@ impl Hook {
     /// # Errors
     /// When there is none.
     pub async fn answer(mut self) -> Result<Answer> {
-        match tokio::time::timeout(PATIENCE, &mut self.task).await {
-            Ok(answer) => answer?,
-            Err(_) => bail!("the hook is not answered within {PATIENCE:?}"),
-        }
+        within("the answer to a hook", &mut self.task).await??
     }
 }
 

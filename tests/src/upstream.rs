@@ -26,6 +26,8 @@ use tokio::{
     time,
 };
 
+use crate::patience::within;
+
 /// The pause between two chunks of `/stream/NAME`.
 const CHUNK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -93,13 +95,11 @@ impl Upstream {
     /// Waits until a request to `/hold/NAME` or `/stream/NAME` has come through Envoy.
     ///
     /// # Errors
-    /// When it has not within half a minute.
+    /// When it does not come.
     pub async fn arrived(&self, name: &str) -> Result<()> {
         let mut arrived = self.names.arrived.subscribe();
         let waiting = arrived.wait_for(|names| names.contains(name));
-        time::timeout(Duration::from_secs(30), waiting)
-            .await
-            .with_context(|| format!("no request for {name}"))??;
+        within(&format!("a request for {name}"), waiting).await??;
         Ok(())
     }
 

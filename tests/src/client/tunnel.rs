@@ -15,6 +15,7 @@ use tokio::{
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 use super::HOST;
+use crate::patience::within;
 
 /// A websocket.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ impl WebSocket {
     /// When the websocket is broken.
     pub async fn echo(&mut self, message: &str) -> Result<()> {
         self.stream.send(Message::text(message)).await?;
-        let back = self.stream.next().await.context("the websocket ended")??;
+        let back = within("the echo of a websocket", self.stream.next()).await?;
+        let back = back.context("the websocket ended")??;
         if back != Message::text(message) {
             bail!("sent {message:?}, got {back:?}");
         }
@@ -55,8 +57,8 @@ impl WebSocket {
     /// When it is broken already.
     pub async fn close(mut self) -> Result<()> {
         self.stream.close(None).await?;
-        while let Some(Ok(_)) = self.stream.next().await {}
-        Ok(())
+        let rest = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        within("the end of a websocket", rest).await
     }
 }
 
@@ -99,7 +101,7 @@ impl Tunnel {
     pub async fn echo(&mut self, bytes: &str) -> Result<()> {
         self.stream.write_all(bytes.as_bytes()).await?;
         let mut back = vec![0; bytes.len()];
-        self.stream.read_exact(&mut back).await?;
+        within("the echo of a tunnel", self.stream.read_exact(&mut back)).await??;
         if back != bytes.as_bytes() {
             bail!("sent {bytes:?}, got {:?}", String::from_utf8_lossy(&back));
         }

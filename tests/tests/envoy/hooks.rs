@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use drainhook_tests::client::Http1;
+use drainhook_tests::{client::Http1, patience::until};
 
 use crate::stage::{Setting, Stage, WEB, holds};
 
@@ -74,9 +74,10 @@ async fn a_caller_that_hangs_up_does_not_end_the_drain() -> Result<()> {
 async fn a_drain_whose_caller_hung_up_reports_its_end() -> Result<()> {
     let stage = Stage::with(&[]).await?;
     drop(stage.hook_told().await?);
-    while stage.termination_message().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("a report", async || {
+        Ok(!stage.termination_message().is_empty())
+    })
+    .await?;
     let report = stage.termination_message();
     assert!(
         report.contains("quiet") || report.contains("drained"),

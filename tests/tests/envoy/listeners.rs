@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use drainhook_tests::{
     bootstrap::Listener,
     client::{Http1, Http2, Http3},
+    patience::until,
 };
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -238,9 +239,10 @@ async fn an_internal_listener_does_not_count() -> Result<()> {
     let mut client = TcpStream::connect(stage.at(BYTES)).await?;
     client.write_all(b"bytes").await?;
     let through = "listener.envoy_internal_inner.downstream_cx_active";
-    while stage.admin.stat(through).await? == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("an internal connection", async || {
+        Ok(stage.admin.stat(through).await? == 1)
+    })
+    .await?;
 
     let answer = stage.drain().await?;
     assert!(!answer.body.contains("timeout"), "{}", answer.body);

@@ -7,6 +7,7 @@ use drainhook_tests::{
     address::Loopback,
     bootstrap::Listener,
     client::{Http1, WebSocket},
+    patience::until,
     sidecar,
 };
 use serde_json::json;
@@ -39,9 +40,10 @@ async fn an_envoy_that_ended_before_the_hook_needs_no_drain() -> Result<()> {
     let setting = Setting::new().await?.proxied();
     let mut stage = setting.start().await?;
     // The sidecar has seen it alive.
-    while stage.proxy().seen().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("a first look", async || {
+        Ok(!stage.proxy().seen().is_empty())
+    })
+    .await?;
     stage.envoy.kill()?;
     let hook = stage.hook().await?;
     let begun = hook.begun();

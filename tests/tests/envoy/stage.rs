@@ -10,6 +10,7 @@ use drainhook_tests::{
     bootstrap::{Bootstrap, Identity, Listener},
     client::{HOST, Http1, Reply},
     envoy::{Admin, Binary, Envoy, Start, Wanted},
+    patience::until,
     sidecar::{self, Answer, Hook, Sidecar},
     upstream::Upstream,
 };
@@ -185,9 +186,10 @@ impl Setting {
         let mut envoy = start.spawn()?;
         let admin = envoy.admin()?.clone();
         if self.initializing {
-            while admin.get("/server_info").await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until("an admin interface", async || {
+                Ok(admin.get("/server_info").await.is_ok())
+            })
+            .await?;
         } else {
             envoy.serving().await?;
         }
@@ -291,10 +293,7 @@ impl Stage {
 
     /// Waits until Envoy fails its health check.
     pub(crate) async fn told(&self) -> Result<()> {
-        while self.ready().await? != 503 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+        until("Envoy was told", async || Ok(self.ready().await? == 503)).await
     }
 
     /// What Envoy answers to `/ready`: 200, or 503 once its health check fails.

@@ -9,6 +9,7 @@ use drainhook_tests::{
     client::Http1,
     envoy::{Binary, Start, Wanted},
     namespace,
+    patience::until,
     process::Process,
     product,
     sidecar::{self, get},
@@ -53,10 +54,11 @@ async fn it_needs_no_rights_no_user_and_no_place_to_write() -> Result<()> {
     command.args(["--admin", &stage.admin.to_string(), "--min-drain", "300ms"]);
     command.args(["--quiet", "300ms", "--termination-log", "/termination-log"]);
     let mut process = Process::spawn("the sidecar without rights", command)?;
-    while get(address, "/healthz", None).await.is_err() {
+    until("the sidecar serves", async || {
         assert!(process.exited()?.is_none(), "{}", process.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        Ok(get(address, "/healthz", None).await.is_ok())
+    })
+    .await?;
     let uid = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
     assert!(uid.contains("Uid:\t65532\t65532"), "{uid}");
     assert_eq!(

@@ -1,0 +1,35 @@
+//! Waiting for what must come sooner or later, and giving up with a word on what did not come.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time;
+
+/// How long anything is waited for. Nothing that is waited for takes a tenth of it on an idle machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until a condition holds.
+///
+/// # Errors
+/// When it never does, or cannot be looked at.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let looks = async {
+        while !condition().await? {
+            time::sleep(LOOK).await;
+        }
+        Ok(())
+    };
+    within(what, looks).await?
+}
+
+/// Waits for the end of something.
+///
+/// # Errors
+/// When it never comes.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
+    let bounded = time::timeout(PATIENCE, future).await;
+    bounded.with_context(|| format!("not within {PATIENCE:?}: {what}"))
+}
