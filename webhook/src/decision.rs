@@ -54,6 +54,11 @@ impl Token {
         Self(Self::DRY_RUN.to_owned())
     }
 
+    /// The token that a pod already has.
+    pub(crate) fn kept(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The secret itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -116,6 +121,27 @@ impl Decision {
             Self::Inject { action, .. } => action.label(),
             Self::Skip { reason, .. } => reason.label(),
             Self::Reject { reason, .. } => reason.label(),
+        }
+    }
+
+    /// The reason in words, as the end of "this pod ...".
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            Self::Inject {
+                action: Action::Injected,
+                ..
+            } => "gets a drain",
+            Self::Inject {
+                action: Action::Completed,
+                ..
+            } => "gets what its drain lacks",
+            Self::Inject {
+                action: Action::Upgraded,
+                ..
+            } => "has a drain, which is brought to this version and these settings",
+            Self::Skip { reason, .. } => reason.in_words(),
+            Self::Reject { .. } => "is refused: see what is to be fixed",
         }
     }
 
@@ -189,6 +215,25 @@ labels! {
         StaticPod = "static-pod",
         /// The pod is meant to end, and here the sidecar would keep it alive.
         MeantToEnd = "meant-to-end",
+    }
+}
+
+impl SkipReason {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::NotOptedIn => "does not take part: neither it nor its namespace asks for a drain",
+            Self::OptedOut => "does not take part: it says drainhook.io/inject: \"false\"",
+            Self::AlreadyInjected => "has its drain already",
+            Self::ForeignManager => "has the shutdown manager of another product",
+            Self::NoEnvoy => "has no Envoy",
+            Self::SeveralEnvoys => "has several Envoys, and none is named",
+            Self::Unfit => {
+                "is left as it is: only its namespace asks, and something stands against it"
+            }
+            Self::Windows => "is for Windows, where there is no sidecar",
+            Self::StaticPod => "is a static pod, which the kubelet starts by itself",
+            Self::MeantToEnd => "is meant to end, and here a sidecar would keep it alive",
+        }
     }
 }
 

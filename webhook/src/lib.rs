@@ -5,21 +5,42 @@
 
 pub mod annotations;
 mod configuration;
+mod decide;
 mod decision;
+mod draft;
+mod envoy;
+mod existing;
+mod explain;
+mod foreign;
+mod hook;
+mod inspect;
 pub mod manifest;
 mod message;
+mod pod;
 mod quantity;
 mod settings;
+mod sidecar;
+mod status;
+mod uninject;
 pub mod value;
+mod warn;
+mod workload;
 mod yaml;
 
 pub use configuration::{
     Configuration, DEFAULT_IMAGE, DefaultsError, InstallationDefaults, KubernetesVersion,
     NAMESPACE_LABEL, Namespace, UnknownKeys, VersionError,
 };
+pub use decide::decide;
 pub use decision::{
     Action, DecideError, Decision, Fault, Origin, RejectReason, Request, SkipReason, Token,
 };
+pub use explain::{Change, Explanation, FoundEnvoy, Setting, SidecarKind, explain};
+pub use inspect::injection_faults;
 pub use message::{LONGEST_WARNING, MOST_WARNINGS, fit};
 pub use quantity::Quantity;
 pub use settings::{GRACE_RESERVE, Settings, Source, Sourced};
+pub use status::{Changed, Status};
+pub use uninject::{Removal, UninjectError, uninject};
+pub use warn::warn;
+pub use workload::{pod_of, pod_pointer};

@@ -25,7 +25,7 @@ impl Quantity {
         let nanos = decimal(number)
             .zip(multiplier(suffix))
             .and_then(|(number, (factor, divisor))| {
-                Some(number.checked_mul(factor)?.checked_div(divisor)?)
+                number.checked_mul(factor)?.checked_div(divisor)
             })
             .ok_or("is not a quantity")?;
         Ok(Self {

@@ -1,0 +1,99 @@
+//! An injection that is there already, met by the webhook: left as it is, but for what is missing.
+//!
+//! Something may be missing for three reasons: the command line, which injected it, writes no token;
+//! another webhook added a container after ours had been called; or somebody removed a hook.
+
+use serde_json::Value;
+
+use super::{Case, Observer, Seen, beside, refuse, skip};
+use crate::annotations::STATUS;
+use crate::decision::{Action, DecideError, Decision, SkipReason};
+use crate::draft::Draft;
+use crate::envoy::{self, Envoy};
+use crate::existing::Existing;
+use crate::hook::{self, HookForm};
+use crate::message::fit;
+use crate::pod::Container;
+use crate::sidecar::{NAME, TOKEN_VARIABLE, variable};
+use crate::status::Status;
+
+pub(super) fn complete(
+    mut case: Case<'_>,
+    existing: &Existing<'_>,
+    observe: Observer<'_>,
+) -> Result<Decision, DecideError> {
+    if !case.faults.is_empty() {
+        return Ok(refuse(case, observe));
+    }
+    let (pod, metadata) = (case.pod, case.metadata);
+    let findings = envoy::find(pod, metadata, case.settings);
+    observe(Seen::Envoys(&findings.envoys));
+    if !findings.faults.is_empty() {
+        case.warnings
+            .extend(findings.faults.into_iter().map(|fault| fault.message));
+        return Ok(skip(SkipReason::AlreadyInjected, case.warnings));
+    }
+    let envoys = findings.envoys;
+    let port = Some(existing.port);
+    let waiting = beside::waiting(&mut case, pod, &envoys, port);
+    if !case.faults.is_empty() {
+        return Ok(refuse(case, observe));
+    }
+    let new_token = new_token(&case, existing, &envoys);
+    let form = HookForm {
+        port: existing.port,
+        host_network: pod.host_network,
+        token: existing.token.clone().or_else(|| new_token.clone()),
+    };
+    let status = metadata.annotation(STATUS).and_then(Status::read);
+    let status = status.unwrap_or_else(Status::begin);
+    let mut draft = Draft::of(case.request.pod, status);
+    for envoy in &envoys {
+        let name = (envoys.len() > 1).then_some(envoy.container.name);
+        set_hook(&mut draft, envoy.container, form.shutdown(name), port);
+    }
+    for container in waiting {
+        set_hook(&mut draft, container, form.wait(), port);
+    }
+    if let Some(token) = new_token {
+        let place = ["spec", existing.container.list.key(), NAME, "env"];
+        draft.extend_own(&place, variable(TOKEN_VARIABLE, &token));
+    }
+    if draft.is_unchanged() {
+        return Ok(skip(SkipReason::AlreadyInjected, case.warnings));
+    }
+    draft.update_status();
+    let (patch, _) = draft.finish()?;
+    Ok(Decision::Inject {
+        action: Action::Completed,
+        patch,
+        warnings: fit(case.warnings),
+    })
+}
+
+/// The token that the sidecar lacks. A hook of somebody else's on an Envoy may call `/shutdown`
+/// without one, so then there is none.
+fn new_token(case: &Case<'_>, existing: &Existing<'_>, envoys: &[Envoy<'_>]) -> Option<String> {
+    let foreign = |envoy: &Envoy<'_>| {
+        envoy
+            .container
+            .pre_stop
+            .is_some_and(|hook| !hook::is_ours(hook, Some(existing.port)))
+    };
+    if existing.token.is_some() || envoys.iter().any(foreign) {
+        return None;
+    }
+    Some(case.request.token?.reveal().to_owned())
+}
+
+fn set_hook(draft: &mut Draft<'_>, container: &Container<'_>, ours: Value, port: Option<u16>) {
+    let place = hook::place(container);
+    match container.pre_stop {
+        None => draft.set(&place, ours),
+        // A wrong token or port would end the container at once: such a hook of ours is mended.
+        Some(there) if hook::is_ours(there, port) && !hook::is_equivalent(there, &ours) => {
+            draft.replace_own(&place, ours);
+        }
+        Some(_) => {}
+    }
+}
