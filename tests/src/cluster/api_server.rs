@@ -2,20 +2,18 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
-    process::Command,
+    ops::Deref,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::{
-    Api, Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client};
 
 use super::{
-    AuditLog, Authority, Credential, Metrics, Network, Version,
+    Access, AuditLog, Authority, Credential, Metrics, Network, Version,
+    access::client,
     control_plane::{Address, ControlPlane},
     network::Forward,
     residue::Residue,
@@ -90,6 +88,13 @@ impl Options {
         self
     }
 
+    /// Runs kube-scheduler too: there are nodes.
+    #[must_use]
+    pub(super) fn scheduler(mut self) -> Self {
+        self.scheduler = true;
+        self
+    }
+
     /// Lets the API server show a client certificate of this name, signed by the cluster's
     /// authority, to every webhook. By default it shows none, as on most clusters.
     #[must_use]
@@ -116,11 +121,10 @@ impl Options {
 
 /// A running API server. Dropping it ends everything that it started, and so does the end of the
 /// test process. When a test fails while one is alive, the end of its logs is shown.
+#[derive(Debug)]
 pub struct ApiServer {
     version: Version,
-    client: Client,
-    kubeconfig: PathBuf,
-    kubectl: Option<PathBuf>,
+    access: Access,
     _forward: Option<Forward>,
     control_plane: ControlPlane,
     directory: Residue,
@@ -162,9 +166,7 @@ impl ApiServer {
         let kubeconfig = directory.file("kubeconfig", &config)?;
         let mut server = Self {
             version: options.version,
-            client: client(&config).await?,
-            kubeconfig,
-            kubectl: None,
+            access: Access::by(kubeconfig).await?,
             _forward: forward,
             control_plane,
             directory,
@@ -172,11 +174,6 @@ impl ApiServer {
         };
         server.until_ready(!options.controllers.is_empty()).await?;
         Ok(server)
-    }
-
-    /// A client with all rights.
-    pub fn client(&self) -> Client {
-        self.client.clone()
     }
 
     /// Where it is reached from here.
@@ -187,30 +184,6 @@ impl ApiServer {
     /// The cluster's certificate authority.
     pub fn authority(&self) -> &Authority {
         self.control_plane.authority()
-    }
-
-    /// A kubeconfig with all rights, for use on this machine.
-    pub fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
-    /// `kubectl` as administrator.
-    ///
-    /// # Errors
-    /// When kubectl cannot be built.
-    pub fn kubectl(&mut self) -> Result<Command> {
-        let program = match &self.kubectl {
-            Some(program) => program.clone(),
-            None => {
-                // The newest one knows all that the tests ask of it, at every version's server.
-                let [program] = Version::Newest.programs(["kubectl"])?;
-                self.kubectl.insert(program).clone()
-            }
-        };
-        let mut command = Command::new(program);
-        command.env("KUBECONFIG", &self.kubeconfig);
-        command.env("HOME", self.directory.path());
-        Ok(command)
     }
 
     /// A kubeconfig for `credential`. Inside of a [`Network`], `inside` says whether it is for
@@ -265,7 +238,7 @@ impl ApiServer {
     pub async fn metrics(&self) -> Result<Metrics> {
         let request = hyper::Request::get("/metrics").body(Vec::new())?;
         let text = self
-            .client
+            .client()
             .request_text(request)
             .await
             .context("read the metrics")?;
@@ -282,6 +255,16 @@ impl ApiServer {
         &mut self.control_plane
     }
 
+    /// Where it is reached from inside of its network, where it has one.
+    pub fn inner_url(&self) -> String {
+        self.control_plane.inner_url()
+    }
+
+    /// The directory that goes with it.
+    pub(super) fn directory(&self) -> &Residue {
+        &self.directory
+    }
+
     /// Its version.
     pub fn version(&self) -> Version {
         self.version
@@ -291,8 +274,8 @@ impl ApiServer {
         let begun = Instant::now();
         loop {
             self.control_plane.check()?;
-            let fault = match self.ready(with_controllers).await {
-                Ok(()) => return Ok(()),
+            let fault = match self.ready().await {
+                Ok(()) => break,
                 Err(fault) => fault,
             };
             if begun.elapsed() > START_BOUND {
@@ -301,42 +284,27 @@ impl ApiServer {
             }
             tokio::time::sleep(START_POLL).await;
         }
-    }
-
-    async fn ready(&self, with_controllers: bool) -> Result<()> {
-        let request = hyper::Request::get("/readyz").body(Vec::new())?;
-        self.client
-            .request_text(request)
-            .await
-            .context("ask /readyz")?;
         match with_controllers {
-            true => self.default_account("default").await,
+            true => self.access.until_default_account("default").await,
             false => Ok(()),
         }
     }
 
-    /// Waits until a namespace has its default service account: without it no pod is admitted.
-    pub(super) async fn until_default_account(&self, namespace: &str) -> Result<()> {
-        let begun = Instant::now();
-        while let Err(fault) = self.default_account(namespace).await {
-            if begun.elapsed() > START_BOUND {
-                return Err(fault);
-            }
-            tokio::time::sleep(START_POLL).await;
-        }
-        Ok(())
-    }
-
-    async fn default_account(&self, namespace: &str) -> Result<()> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
-        let found = accounts.get("default").await;
-        found.with_context(|| format!("no default service account in namespace {namespace}"))?;
+    async fn ready(&self) -> Result<()> {
+        let request = hyper::Request::get("/readyz").body(Vec::new())?;
+        self.client()
+            .request_text(request)
+            .await
+            .context("ask /readyz")?;
         Ok(())
     }
 }
 
-async fn client(kubeconfig: &str) -> Result<Client> {
-    let config = Kubeconfig::from_yaml(kubeconfig).context("read a kubeconfig of our own")?;
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
-    Client::try_from(config.context("use a kubeconfig of our own")?).context("make a client")
+/// What an administrator does with any cluster: a client, `kubectl`, `apply`.
+impl Deref for ApiServer {
+    type Target = Access;
+
+    fn deref(&self) -> &Access {
+        &self.access
+    }
 }

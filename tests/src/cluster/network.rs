@@ -53,6 +53,7 @@ impl Network {
              address add {GATEWAY}/16 dev {BRIDGE}
              link set {BRIDGE} up"
         ))?;
+        namespace.forward_packets()?;
         let attached = Arc::new(AtomicU8::new(0));
         Ok(Self {
             namespace,
@@ -166,6 +167,19 @@ impl Endpoint {
         &self.namespace
     }
 
+    /// Lets the network reach a subnet behind this endpoint, such as that of a node's pods.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn route(&self, subnet: &str) -> Result<()> {
+        let Self {
+            address, network, ..
+        } = self;
+        network
+            .namespace
+            .ip(&format!("route add {subnet} via {address}"))
+    }
+
     /// Pulls the cable: packets are lost in both directions and nobody is told.
     ///
     /// # Errors
@@ -252,6 +266,19 @@ impl Namespace {
         setns(&*self.file, CloneFlags::CLONE_NEWNET).context("enter the network namespace")?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         Ok(runtime.context("start a runtime")?.block_on(work))
+    }
+
+    /// Makes a router of it. The setting belongs to the namespace of the process that opens it.
+    fn forward_packets(&self) -> Result<()> {
+        let mut shell = self.command("sh");
+        let status = shell
+            .args(["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+            .status();
+        ensure!(
+            status.context("run nsenter")?.success(),
+            "cannot turn IP forwarding on"
+        );
+        Ok(())
     }
 
     /// Runs commands of ip(8), one a line.

@@ -139,7 +139,7 @@ async fn a_webhook_registered_as_a_service_is_called_at_its_endpoints() {
 
 #[tokio::test]
 async fn a_deployment_becomes_pods_made_by_the_controllers_own_account() {
-    let mut server = ApiServer::start().await.unwrap();
+    let server = ApiServer::start().await.unwrap();
     server.namespace("shop", &[("team", "shop")]).await.unwrap();
     server
         .apply(&json!({

@@ -1,0 +1,60 @@
+//! Starts a cluster to play with, and stops it without a trace at Ctrl-C: `make cluster`.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use drainhook_tests::cluster::{ApiServer, Cluster, Node};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A real Kubernetes in namespaces of its own.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many nodes; with 0 an API server alone, which needs no root.
+    #[arg(long, env = "NODES", default_value_t = 1)]
+    nodes: u8,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Arguments { nodes } = Arguments::parse();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = run(nodes) => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn run(nodes: u8) -> Result<()> {
+    let begun = Instant::now();
+    let (kubeconfig, _cluster, shells) = match nodes {
+        0 => {
+            let server = ApiServer::start().await?;
+            (
+                server.kubeconfig().to_owned(),
+                (Some(server), None),
+                Vec::new(),
+            )
+        }
+        nodes => {
+            let cluster = Cluster::start(nodes).await?;
+            let shells = cluster.nodes().iter().map(Node::shell).collect();
+            (
+                cluster.kubeconfig().to_owned(),
+                (None, Some(cluster)),
+                shells,
+            )
+        }
+    };
+    println!(
+        "# ready after {:.1} s; Ctrl-C stops it",
+        begun.elapsed().as_secs_f32()
+    );
+    println!("export KUBECONFIG={}", kubeconfig.display());
+    for (number, shell) in shells.iter().enumerate() {
+        println!("# a shell on node-{}: {shell}", number + 1);
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,186 @@
+//! A whole cluster: a control plane and its nodes.
+
+use std::{
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Node as NodeObject;
+use kube::Api;
+
+use super::{
+    ApiServer, Network, Node, Version, image,
+    node::{BUSYBOX, Plan, Programs, pod_subnet},
+};
+use crate::wait::until;
+
+/// A cluster on which pods run: an [`ApiServer`] with nodes. It needs root.
+#[derive(Debug)]
+pub struct Cluster {
+    // In the order in which they are to end.
+    nodes: Vec<Node>,
+    server: ApiServer,
+    images: PathBuf,
+}
+
+impl Cluster {
+    /// Starts a cluster of the newest version, and returns when all its nodes are ready.
+    ///
+    /// # Errors
+    /// When a part cannot be built, installed or started, with the end of its log.
+    pub async fn start(nodes: u8) -> Result<Self> {
+        let programs = tokio::task::spawn_blocking(programs).await??;
+        let network = Network::create()?;
+        let server = ApiServer::options()
+            .network(&network)
+            .controllers(&["*"])
+            .scheduler();
+        let server = server.start().await?;
+        let images = server.directory().path().join("images");
+        fs::create_dir(&images).context("make the directory of images")?;
+        let busybox = [("busybox", Path::new("/bin/busybox"))];
+        let containerfile = image::containerfile("busybox");
+        image::build(
+            BUSYBOX,
+            &containerfile,
+            &busybox,
+            &images.join("busybox.tar"),
+        )?;
+        let plan = Plan {
+            directory: server.directory(),
+            authority: server.authority(),
+            api_server: network.gateway().into(),
+            programs: &programs,
+        };
+        let mut started = Vec::new();
+        for number in 1..=nodes {
+            let endpoint = network.attach()?;
+            endpoint.route(&pod_subnet(number))?;
+            started.push(Node::start(&plan, number, endpoint)?);
+        }
+        let mut cluster = Self {
+            nodes: started,
+            server,
+            images,
+        };
+        cluster.until_ready().await?;
+        Ok(cluster)
+    }
+
+    /// Its nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Its API server.
+    pub fn server(&mut self) -> &mut ApiServer {
+        &mut self.server
+    }
+
+    /// Puts an image archive on every node.
+    ///
+    /// # Errors
+    /// When a node does not take it.
+    pub fn import(&self, archive: &Path) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| node.import(archive))
+    }
+
+    /// Builds an image and puts it on every node; see [`super::build_image`].
+    ///
+    /// # Errors
+    /// When it cannot be built, or a node does not take it.
+    pub fn provide(
+        &self,
+        reference: &str,
+        containerfile: &Path,
+        files: &[(&str, &Path)],
+    ) -> Result<()> {
+        let archive = self
+            .images
+            .join(format!("{}.tar", reference.replace(['/', ':'], "_")));
+        image::build(reference, containerfile, files, &archive)?;
+        self.import(&archive)
+    }
+
+    /// An image with a shell, which every node has.
+    pub fn busybox(&self) -> &'static str {
+        BUSYBOX
+    }
+
+    /// Takes a node's power away. Its pods stay in the API until somebody notices.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn lose(&mut self, name: &str) -> Result<()> {
+        let before = self.nodes.len();
+        self.nodes.retain(|node| node.name() != name);
+        ensure!(self.nodes.len() < before, "there is no node {name}");
+        Ok(())
+    }
+
+    async fn until_ready(&mut self) -> Result<()> {
+        let objects: Api<NodeObject> = Api::all(self.client());
+        let names: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.name().to_owned())
+            .collect();
+        let mut fault = None;
+        let ready = until("every node ready", async || {
+            fault = self.nodes.iter_mut().find_map(|node| node.check().err());
+            if fault.is_some() {
+                return Some(());
+            }
+            for name in &names {
+                let node = objects.get(name).await.ok()?;
+                ready(&node).then_some(())?;
+            }
+            Some(())
+        });
+        let ready = ready.await;
+        let logs = || self.nodes.iter().map(Node::log_tail).collect::<String>();
+        match fault {
+            Some(fault) => Err(fault),
+            None => ready.with_context(logs),
+        }
+    }
+}
+
+/// What an administrator does with any cluster: a client, `kubectl`, `apply`.
+impl Deref for Cluster {
+    type Target = ApiServer;
+
+    fn deref(&self) -> &ApiServer {
+        &self.server
+    }
+}
+
+fn programs() -> Result<Programs> {
+    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/packages.sh");
+    let status = Command::new(&packages)
+        .status()
+        .context("run packages.sh")?;
+    ensure!(
+        status.success(),
+        "{} ended with {status}",
+        packages.display()
+    );
+    let [kubelet, kube_proxy] = Version::Newest.programs(["kubelet", "kube-proxy"])?;
+    Ok(Programs {
+        kubelet,
+        kube_proxy,
+    })
+}
+
+fn ready(node: &NodeObject) -> bool {
+    let conditions = node
+        .status
+        .iter()
+        .filter_map(|status| status.conditions.as_ref())
+        .flatten();
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    ready.any(|condition| condition.status == "True")
+}
