@@ -1,0 +1,5 @@
+//! Tests on real nodes: a kubelet stops what runs there. They need root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cluster;
+mod residue;
