@@ -3,6 +3,10 @@
 //! The documentation (`docs/annotations.md`), the check of keys and values, the nearest known key in
 //! a message, what `drainhook check` explains, and the sidecar's environment all come from it.
 
+mod documentation;
+
+pub use documentation::documentation;
+
 use crate::value::{DrainListeners, Kind, LogLevel, Mode, PreStop, PullPolicy, Switch, WaitFor};
 
 /// What all of our keys begin with, on pods, namespaces and their labels.
@@ -65,7 +69,7 @@ annotations! {
     Admin { "admin", Kind::Admin, None, "found, else `127.0.0.1:9901`", Some("SHUTDOWN_MANAGER_ADMIN"),
         "Where Envoy's admin interface listens: on the loopback interface, or a unix socket in a \
          volume that Envoy mounts. Found in `--config-yaml`, in a container port called `admin`, or \
-         in a probe of `/server_info`." }
+         in a probe of `/server_info`. Where it cannot be known the pod is refused." }
     WaitFor { "wait-for", Kind::Word(WaitFor::WORDS), Some("quiet"), "", Some("SHUTDOWN_MANAGER_WAIT_FOR"),
         "What the drain waits for. `quiet`: nothing new arrives and nothing is in flight. \
          `connections`: the classic loop, until few enough connections are open." }
@@ -82,8 +86,8 @@ annotations! {
     IdleQuiet { "idle-quiet", Kind::Duration, Some("1s"), "", Some("SHUTDOWN_MANAGER_IDLE_QUIET"),
         "How long no request may have arrived on the connections that are still open." }
     ArrivalsTimeout { "arrivals-timeout", Kind::Duration, Some("60s"), "", Some("SHUTDOWN_MANAGER_ARRIVALS_TIMEOUT"),
-        "After this, new connections no longer hold the drain up: a load balancer's health checks \
-         may go on for ever." }
+        "So long after `min-drain`, new connections no longer hold the drain up: a load balancer's \
+         health checks may go on for ever." }
     DrainListeners { "drain-listeners", Kind::Word(DrainListeners::WORDS), Some("auto"), "", Some("SHUTDOWN_MANAGER_DRAIN_LISTENERS"),
         "Whether Envoy is also sent `drain_listeners?graceful&skip_exit`. `auto`: where a listener \
          needs it, because a failed health check does not drain it." }
@@ -97,7 +101,7 @@ annotations! {
         "`wait-for: connections` only: with so many or fewer the drain is done." }
     ExcludeListeners { "exclude-listeners", Kind::Listeners, None, "none", Some("SHUTDOWN_MANAGER_EXCLUDE_LISTENERS"),
         "Listeners that do not count at all. The ports of Envoy's own probes and of \
-         `prometheus.io/port` need not be named: what arrives there never holds a drain up." }
+         `prometheus.io/port` need not be named: what arrives there does not hold the quiet time up." }
     WaitContainers { "wait-containers", Kind::WaitContainers, Some("all"), "", None,
         "The containers beside Envoy that must outlive the drain, because Envoy sends to them. They \
          get a preStop hook that waits for it. `all`: each that has no preStop hook of its own." }
@@ -129,7 +133,7 @@ annotations! {
          out where the pod has `spec.resources`." }
     MemoryLimit { "memory-limit", Kind::Quantity, Some("32Mi"), "", None,
         "Memory that the sidecar may use. Left out where the pod has `spec.resources`." }
-    RunAsUser { "run-as-user", Kind::User, None, "see below", None,
+    RunAsUser { "run-as-user", Kind::User, None, "Envoy's, the pod's, or `65532`", None,
         "The sidecar's user id. Without it: Envoy's where the admin is a socket, since Envoy makes \
          it for its own user; else the pod's unless that is 0; else 65532. On OpenShift none, so \
          that the namespace's range holds." }

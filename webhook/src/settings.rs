@@ -258,29 +258,18 @@ fn unknown_namespace_keys(namespace: &Namespace) -> Vec<String> {
 
 /// What is wrong between settings, each of which is right by itself.
 fn contradiction(settings: &Settings) -> Option<String> {
-    let (delay, floor, bound) = (
-        settings.drain_delay.value,
-        settings.min_drain.value,
-        settings.drain_timeout.value,
-    );
+    let (delay, bound) = (settings.drain_delay.value, settings.drain_timeout.value);
+    let (name, floor) = match settings.wait_for.value {
+        WaitFor::Quiet => ("min-drain", settings.min_drain.value),
+        WaitFor::Connections => ("check-delay", settings.check_delay.value),
+    };
     if delay + floor >= bound {
         return Some(format!(
-            "drain-delay {} and min-drain {} fill drain-timeout {}: make drain-timeout longer",
+            "drain-delay {} and {name} {} fill drain-timeout {}: make drain-timeout longer",
             value::duration_text(delay),
             value::duration_text(floor),
             value::duration_text(bound),
         ));
-    }
-    if settings.wait_for.value == WaitFor::Connections {
-        let first_look = delay + settings.check_delay.value;
-        if first_look >= bound {
-            return Some(format!(
-                "drain-delay {} and check-delay {} fill drain-timeout {}: make drain-timeout longer",
-                value::duration_text(delay),
-                value::duration_text(settings.check_delay.value),
-                value::duration_text(bound),
-            ));
-        }
     }
     let over = |request: &Quantity, limit: &Quantity, what: &str| {
         request.exceeds(limit).then(|| {

@@ -2,28 +2,22 @@
 
 use serde_json::Value;
 
-/// The kinds that have pods made, and where their pod template stands.
-const TEMPLATES: &[(&str, &str, &str)] = &[
-    ("apps", "DaemonSet", "/spec/template"),
-    ("apps", "Deployment", "/spec/template"),
-    ("apps", "ReplicaSet", "/spec/template"),
-    ("apps", "StatefulSet", "/spec/template"),
-    ("batch", "CronJob", "/spec/jobTemplate/spec/template"),
-    ("batch", "Job", "/spec/template"),
-    ("", "Pod", ""),
-];
-
 /// The JSON pointer to the pod in an object of this `apiVersion` and kind; empty for a Pod itself,
 /// `None` for what has no pod.
 #[must_use]
 pub fn pod_pointer(object: &Value) -> Option<&'static str> {
-    let kind = object.get("kind")?.as_str()?;
     let version = object.get("apiVersion")?.as_str()?;
     let group = version.split_once('/').map_or("", |(group, _)| group);
-    let row = TEMPLATES
-        .iter()
-        .find(|(of, name, _)| *of == group && *name == kind)?;
-    Some(row.2)
+    match (group, object.get("kind")?.as_str()?) {
+        ("", "Pod") => Some(""),
+        ("", "PodTemplate") => Some("/template"),
+        ("", "ReplicationController") => Some("/spec/template"),
+        ("apps" | "extensions", "Deployment" | "DaemonSet" | "ReplicaSet")
+        | ("apps", "StatefulSet")
+        | ("batch", "Job") => Some("/spec/template"),
+        ("batch", "CronJob") => Some("/spec/jobTemplate/spec/template"),
+        _ => None,
+    }
 }
 
 /// The pod or pod template of an object.

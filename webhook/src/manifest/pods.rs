@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::plan::child;
+use crate::pod_pointer;
 
 /// How deep lists may hold lists.
 const MAX_LISTS: usize = 16;
@@ -40,7 +41,7 @@ impl Pod {
 pub fn pods(document: &Value) -> Vec<Pod> {
     let mut pods = Vec::new();
     for_each_object(document, &mut |pointer, object| {
-        let Some(template) = template_of(object) else {
+        let Some(template) = pod_pointer(object) else {
             return;
         };
         let pod = format!("{pointer}{template}");
@@ -103,24 +104,6 @@ fn visit_object(object: &Value, pointer: &str, lists: usize, visit: &mut dyn FnM
             }
         }
         _ => visit(pointer, object),
-    }
-}
-
-/// Where an object of this group and kind has its pod template.
-fn template_of(object: &Value) -> Option<&'static str> {
-    let group = match object["apiVersion"].as_str()?.split_once('/') {
-        Some((group, _)) => group,
-        None => "",
-    };
-    match (group, object["kind"].as_str()?) {
-        ("", "Pod") => Some(""),
-        ("", "PodTemplate") => Some("/template"),
-        ("", "ReplicationController") => Some("/spec/template"),
-        ("apps" | "extensions", "Deployment" | "DaemonSet" | "ReplicaSet")
-        | ("apps", "StatefulSet")
-        | ("batch", "Job") => Some("/spec/template"),
-        ("batch", "CronJob") => Some("/spec/jobTemplate/spec/template"),
-        _ => None,
     }
 }
 
