@@ -86,6 +86,10 @@ impl Authority {
     /// Makes a new CA: ECDSA P-256, for `organization`, with a subject of its own, so that no
     /// two CAs can be taken for each other.
     ///
+    /// It is valid for its lifetime from now on, and has been for as long: so a CA that was made
+    /// under a clock far ahead is valid for everybody else too. A CA that nothing was signed with
+    /// yet is no safer for beginning later.
+    ///
     /// # Errors
     /// See [`IssueError`].
     pub fn issue(
@@ -104,7 +108,7 @@ impl Authority {
             .distinguished_name
             .push(DnType::CommonName, format!("{organization} CA {mark}"));
         params.serial_number = Some(serial);
-        params.not_before = date(now.checked_sub(lifetimes.backdate), now)?;
+        params.not_before = date(now.checked_sub(lifetimes.authority), now)?;
         params.not_after = date(now.checked_add(lifetimes.authority), now)?;
         // It signs leaves, nothing that signs in turn.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

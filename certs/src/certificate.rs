@@ -41,6 +41,19 @@ impl Validity {
         }
     }
 
+    /// The moment in the middle. For a CA of ours that is when it was made, see
+    /// [`crate::authority::Authority::issue`].
+    #[must_use]
+    pub fn middle(&self) -> SystemTime {
+        let length = self
+            .not_after
+            .duration_since(self.not_before)
+            .unwrap_or_default();
+        self.not_before
+            .checked_add(length / 2)
+            .unwrap_or(self.not_before)
+    }
+
     /// Whether `now` lies inside.
     #[must_use]
     pub fn contains(&self, now: SystemTime) -> bool {

@@ -6,7 +6,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a CA is valid. Only the publisher can renew it, and the publisher may be broken for
+/// How long a CA is valid after it was made. Only the publisher can renew it, and the publisher may be broken for
 /// long without anybody noticing: with [`AUTHORITY_ROTATION`] there are eleven months to notice.
 pub const AUTHORITY: Duration = DAY.saturating_mul(365);
 
@@ -28,8 +28,8 @@ pub const LEAF: Duration = DAY;
 /// jumps and to a machine that was suspended.
 pub const LEAF_RENEWAL: Duration = HOUR.saturating_mul(8);
 
-/// How far before the moment of issue a certificate begins to be valid, for API servers whose
-/// clocks are behind.
+/// How far before the moment of issue a leaf begins to be valid, for API servers whose clocks are
+/// behind that of the replica. (A CA begins a whole lifetime before.)
 pub const BACKDATE: Duration = HOUR;
 
 /// X.509 counts in whole seconds; anything shorter would round to nothing.

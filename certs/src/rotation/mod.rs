@@ -15,6 +15,8 @@
 //! [`Rotation::plan`] for who writes, [`Rotation::choose`] for who only reads and mints.
 
 mod choose;
+#[cfg(test)]
+mod fixtures;
 mod parts;
 mod plan;
 #[cfg(test)]
@@ -35,7 +37,7 @@ use crate::certificate::Certificate;
 
 /// How many CAs are trusted at most beside the current and the next one. By itself a rotation has
 /// one; more come about only where Secrets are lost and clocks jump.
-const PREVIOUS_AT_MOST: usize = 4;
+const PREVIOUS_AT_MOST: usize = 8;
 
 /// What the Secret says: which CAs there are and what each is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{PREVIOUS_AT_MOST, Parts, Phase, Rotation};
 use crate::authority::Authority;
-use crate::certificate::{Certificate, same_set};
+use crate::certificate::{Certificate, Standing, same_set};
 use crate::lifetimes::Lifetimes;
 
 /// Everything that was seen at one moment.
@@ -302,19 +302,30 @@ impl Planner {
         Findings { watched, now, .. }: Findings<'_>,
         mint: impl FnOnce() -> Result<Authority, E>,
     ) -> Result<Option<Event>, E> {
-        let for_at_least = |since: SystemTime, length: Duration| {
-            now.duration_since(since)
-                .is_ok_and(|elapsed| elapsed >= length)
-        };
-        let overlap = self.lifetimes.overlap;
+        let (overlap, retirement) = (self.lifetimes.overlap, self.lifetimes.retirement());
         let settled = right == Some(true) && watched >= overlap;
+        let stood_for = |length: Duration| {
+            settled
+                && now
+                    .duration_since(rotation.since)
+                    .is_ok_and(|stood| stood >= length)
+        };
+        let switches = rotation.phase == Phase::Published && stood_for(overlap);
+        let retires = rotation.phase == Phase::Switched && stood_for(retirement);
         let asked_for = request.is_some() && request != rotation.honoured.as_deref();
-        let unusable = |authority: &Authority| !authority.certificate.validity.contains(now);
+        let standing = |authority: &Authority| authority.certificate.validity.at(now);
         let starts = match (rotation.phase, &rotation.current, &rotation.next) {
             (Phase::Steady, Some(current), _) => asked_for || self.due(current, now),
             // What was to be dropped stays trusted beside the third one.
-            (Phase::Switched, Some(current), _) => unusable(current),
-            (Phase::Publishing | Phase::Published, _, Some(next)) => unusable(next),
+            (Phase::Switched, Some(current), _) => standing(current) != Standing::Valid,
+            // Nobody could sign with it. One that is not valid yet, because some clock was or is
+            // ahead of this one, gets the overlap to become so: two publishers whose clocks
+            // disagree would otherwise replace each other's as fast as they can write.
+            (Phase::Publishing | Phase::Published, _, Some(next)) => match standing(next) {
+                Standing::Valid => false,
+                Standing::NotYetValid => switches,
+                Standing::Expired => true,
+            },
             _ => false,
         };
         let event = if starts {
@@ -336,15 +347,13 @@ impl Planner {
                     (rotation.phase, rotation.since) = (Phase::Publishing, now);
                     Event::Reopened
                 }
-                Phase::Published if settled && for_at_least(rotation.since, overlap) => {
+                Phase::Published if switches => {
                     let old = std::mem::replace(&mut rotation.current, rotation.next.take());
                     rotation.retain(old);
                     (rotation.phase, rotation.since) = (Phase::Switched, now);
                     Event::Switched
                 }
-                Phase::Switched
-                    if settled && for_at_least(rotation.since, self.lifetimes.retirement()) =>
-                {
+                Phase::Switched if retires => {
                     rotation.previous.clear();
                     (rotation.phase, rotation.since) = (Phase::Steady, now);
                     Event::Retired
@@ -355,23 +364,17 @@ impl Planner {
         Ok(Some(event))
     }
 
-    /// Whether a CA is to be replaced: by age, near its end (a lifetime shorter than ours), or
-    /// because by this clock it is not valid at all.
+    /// Whether a CA is to be replaced: by age, near its end (one that somebody put there, with a
+    /// lifetime shorter than ours), or because by this clock it is not valid at all.
     fn due(&self, authority: &Authority, now: SystemTime) -> bool {
         let validity = authority.certificate.validity;
-        let age = self
-            .lifetimes
-            .authority_rotation
-            .saturating_add(self.lifetimes.backdate);
-        let old = now
-            .duration_since(validity.not_before)
-            .is_ok_and(|lived| lived >= age);
+        let age = now.duration_since(validity.middle()).unwrap_or_default();
         let reserve = self
             .lifetimes
             .overlap
             .saturating_add(self.lifetimes.retirement());
         let left = validity.not_after.duration_since(now).unwrap_or_default();
-        old || left < reserve || !validity.contains(now)
+        age >= self.lifetimes.authority_rotation || left < reserve || !validity.contains(now)
     }
 }
 
