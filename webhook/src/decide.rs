@@ -20,6 +20,7 @@ use crate::foreign;
 use crate::message::{fit, quoted};
 use crate::pod::{List, Metadata, Pod};
 use crate::settings::{self, PodAnnotations, Settings, Source};
+use crate::status::Status;
 use crate::uninject;
 
 /// Decides about a pod.
@@ -235,6 +236,11 @@ fn upgrade(
     let mut target = removal.pod.clone();
     json_patch::patch(&mut target, &patch)
         .map_err(|fault| DecideError::DoesNotApply(fault.to_string()))?;
+    // How the manifest was written is nothing that an upgrade changes.
+    if let (Some(earlier), Some(mut status)) = (Status::of(request.pod), Status::of(&target)) {
+        status.source = earlier.source;
+        status.write_to(&mut target);
+    }
     if target == *request.pod {
         return Ok(skip(SkipReason::AlreadyInjected, warnings));
     }

@@ -219,7 +219,8 @@ labels! {
 }
 
 impl SkipReason {
-    fn in_words(self) -> &'static str {
+    /// The reason in words, as the end of "this pod ...".
+    pub(crate) fn in_words(self) -> &'static str {
         match self {
             Self::NotOptedIn => "does not take part: neither it nor its namespace asks for a drain",
             Self::OptedOut => "does not take part: it says drainhook.io/inject: \"false\"",

@@ -4,6 +4,7 @@
 //! server, the command line and the tests all call it.
 
 pub mod annotations;
+pub mod cli;
 mod configuration;
 mod decide;
 mod decision;

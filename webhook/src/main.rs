@@ -1,2 +1,7 @@
 //! The binary `drainhook`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    drainhook_webhook::cli::run(std::env::args_os())
+}

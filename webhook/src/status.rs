@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::annotations::STATUS;
+
 /// What an injection did to a pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -19,6 +21,10 @@ pub struct Status {
     /// What was changed, by the same kind of pointer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changed: BTreeMap<String, Changed>,
+    /// How changed values were written in the manifest, where the value alone does not say it
+    /// (`0x1e`, a hook with comments), by JSON pointer. The command line's, for the command line.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source: BTreeMap<String, String>,
 }
 
 /// A change of one value.
@@ -62,6 +68,24 @@ impl Status {
     /// The annotation's text.
     pub(crate) fn text(&self) -> String {
         serde_json::json!(self).to_string()
+    }
+
+    /// The status of a pod, where it has one that can be read.
+    pub(crate) fn of(pod: &Value) -> Option<Self> {
+        Self::read(
+            pod.get("metadata")?
+                .get("annotations")?
+                .get(STATUS)?
+                .as_str()?,
+        )
+    }
+
+    /// Writes the status of a pod that has one.
+    pub(crate) fn write_to(&self, pod: &mut Value) {
+        let annotations = pod.pointer_mut("/metadata/annotations");
+        if let Some(text) = annotations.and_then(|annotations| annotations.get_mut(STATUS)) {
+            *text = Value::from(self.text());
+        }
     }
 
     pub(crate) fn add(&mut self, pointer: String) {

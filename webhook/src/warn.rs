@@ -45,7 +45,7 @@ pub fn warn(
 }
 
 /// What was meant for the pods and stands where it has no effect.
-fn misplaced(object: &Value, pod: &Value) -> Vec<String> {
+pub(crate) fn misplaced(object: &Value, pod: &Value) -> Vec<String> {
     let kind = object
         .get("kind")
         .and_then(Value::as_str)

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::plan::child;
-use crate::pod_pointer;
+use crate::workload::pod_pointer;
 
 /// How deep lists may hold lists.
 const MAX_LISTS: usize = 16;
@@ -114,59 +114,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_its_pod_at_its_place() {
-        let template = json!({"spec": {}});
-        for (version, kind, spec, pointer) in [
-            (
-                "apps/v1",
-                "Deployment",
-                json!({"template": template}),
-                "/spec/template",
-            ),
-            (
-                "apps/v1",
-                "DaemonSet",
-                json!({"template": template}),
-                "/spec/template",
-            ),
-            (
-                "apps/v1",
-                "StatefulSet",
-                json!({"template": template}),
-                "/spec/template",
-            ),
-            (
-                "apps/v1",
-                "ReplicaSet",
-                json!({"template": template}),
-                "/spec/template",
-            ),
-            (
-                "batch/v1",
-                "Job",
-                json!({"template": template}),
-                "/spec/template",
-            ),
-            (
-                "batch/v1",
-                "CronJob",
-                json!({"jobTemplate": {"spec": {"template": template}}}),
-                "/spec/jobTemplate/spec/template",
-            ),
-            ("v1", "Pod", json!({}), ""),
-        ] {
-            let object = json!({"apiVersion": version, "kind": kind, "spec": spec});
-            let found = pods(&object);
-            assert_eq!(found.len(), 1, "{kind}");
-            assert_eq!(found[0].pointer, pointer, "{kind}");
-        }
-    }
-
-    #[test]
-    fn the_same_kind_of_another_group_is_none_of_ours() {
-        let object = json!({"apiVersion": "example.com/v1", "kind": "Deployment",
-            "spec": {"template": {}}});
-        assert_eq!(pods(&object), []);
+    fn a_template_is_found_with_the_name_of_its_object() {
+        let object = json!({"apiVersion": "batch/v1", "kind": "CronJob",
+            "metadata": {"name": "nightly", "namespace": "shop"},
+            "spec": {"jobTemplate": {"spec": {"template": {"spec": {}}}}}});
+        let found = &pods(&object)[0];
+        assert_eq!(found.pointer, "/spec/jobTemplate/spec/template");
+        assert_eq!(
+            (found.display(), found.namespace.as_deref()),
+            ("cronjob/nightly".into(), Some("shop"))
+        );
+        let without = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {}});
+        assert_eq!(pods(&without), []);
     }
 
     #[test]

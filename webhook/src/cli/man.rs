@@ -1,0 +1,39 @@
+//! `drainhook man`: the manual, from the same definitions as `--help`.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Command;
+use clap_mangen::Man;
+
+use super::completions::print;
+use super::exit::{Exit, Failure};
+
+/// Print the manual page, or write one page per command
+///
+/// `drainhook man | man -l -` shows it.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Write `drainhook.1`, `drainhook-inject.1` and so on into this directory
+    #[arg(long, value_name = "DIRECTORY", value_hint = clap::ValueHint::DirPath)]
+    directory: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn run(self, command: Command) -> Result<Exit, Failure> {
+        let fault = |error: io::Error| Failure::new(Exit::Write, error.to_string());
+        match self.directory {
+            Some(directory) => {
+                clap_mangen::generate_to(command, &directory).map_err(|error| {
+                    Failure::new(Exit::Write, format!("{}: {error}", directory.display()))
+                })?;
+                Ok(Exit::Done)
+            }
+            None => {
+                let mut page = Vec::new();
+                Man::new(command).render(&mut page).map_err(fault)?;
+                print(&page)
+            }
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! Injecting into texts, and taking injections out of them again.
+//!
+//! Whoever takes an injection back gets the bytes that were there before, so how a replaced value
+//! was written is noted in the status where the value alone does not say it. Whether that is so is
+//! not guessed: each injection is taken back here, in memory, and compared.
+
+use std::collections::BTreeMap;
+
+use json_patch::Patch;
+use serde_json::{Value, json};
+
+use super::exit::{Exit, Failure};
+use super::input::Manifest;
+use super::installation::Installation;
+use crate::manifest::{Change, Document, EditError, Pod, edit, pods};
+use crate::status::Status;
+use crate::warn;
+use crate::{Action, DecideError, Decision, Origin, Request, SkipReason, decide, uninject};
+
+/// Where the status stands in a pod.
+const STATUS_POINTER: &str = "/metadata/annotations/drainhook.io~1status";
+
+/// A text with its documents.
+type Text = (String, Vec<Document>);
+
+/// One pod of a manifest.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Index into the manifest's documents.
+    pub(super) document: usize,
+    pub(super) pod: Pod,
+}
+
+/// What became of one pod.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub(super) place: Place,
+    pub(super) done: Done,
+    pub(super) warnings: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Injected,
+    Completed,
+    Upgraded,
+    Removed,
+    Left(SkipReason),
+    /// Nothing of ours is there to be taken back.
+    Bare,
+}
+
+/// A manifest with all of its pods done.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    pub(super) text: String,
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+/// All pods of a manifest.
+pub(super) fn places(documents: &[Document]) -> Vec<Place> {
+    let of_document = |(document, parsed): (usize, &Document)| {
+        pods(&parsed.value)
+            .into_iter()
+            .map(move |pod| Place { document, pod })
+            .collect::<Vec<_>>()
+    };
+    documents.iter().enumerate().flat_map(of_document).collect()
+}
+
+/// What a message calls a pod: file, document, line, object.
+pub(super) fn display(manifest: &Manifest, place: &Place) -> String {
+    let number = manifest
+        .documents
+        .get(place.document)
+        .map_or(0, |document| document.number);
+    format!(
+        "{}: document {number}: {}",
+        manifest.name,
+        place.pod.display()
+    )
+}
+
+/// Injects into every pod that asks.
+///
+/// # Errors
+/// Every pod that is refused, with every reason.
+pub(super) fn inject(
+    manifest: &Manifest,
+    installation: &Installation,
+) -> Result<Rewritten, Failure> {
+    let mut injection = Injection {
+        manifest,
+        installation,
+        text: manifest.text.clone(),
+        documents: manifest.documents.clone(),
+        outcomes: Vec::new(),
+        refused: Vec::new(),
+        exit: Exit::Refused,
+    };
+    injection.run();
+    if injection.refused.is_empty() {
+        Ok(Rewritten {
+            text: injection.text,
+            outcomes: injection.outcomes,
+        })
+    } else {
+        Err(Failure {
+            exit: injection.exit,
+            messages: injection.refused,
+        })
+    }
+}
+
+/// Takes every injection back.
+///
+/// # Errors
+/// Every pod where that cannot be done.
+pub(super) fn take_back(manifest: &Manifest) -> Result<Rewritten, Failure> {
+    let mut removals = Vec::new();
+    let mut outcomes = Vec::new();
+    let mut refused = Vec::new();
+    for place in places(&manifest.documents) {
+        let value = pod_value(&manifest.documents, &place);
+        match uninject(value) {
+            Ok(None) => {
+                outcomes.push(Outcome {
+                    place,
+                    done: Done::Bare,
+                    warnings: Vec::new(),
+                });
+            }
+            Ok(Some(removal)) => {
+                removals.push((place.clone(), removal.patch, sources_of(value)));
+                let warnings = removal.warnings;
+                outcomes.push(Outcome {
+                    place,
+                    done: Done::Removed,
+                    warnings,
+                });
+            }
+            Err(error) => refused.push(format!("{}: {error}", display(manifest, &place))),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Failure {
+            exit: Exit::Refused,
+            messages: refused,
+        });
+    }
+    let changes: Vec<_> = removals
+        .iter()
+        .map(|(place, patch, sources)| Change {
+            document: place.document,
+            at: &place.pod.pointer,
+            patch,
+            sources,
+        })
+        .collect();
+    let edited = edit(&manifest.text, &manifest.documents, &changes)
+        .map_err(|faults| edit_failure(manifest, faults))?;
+    Ok(Rewritten {
+        text: edited.text,
+        outcomes,
+    })
+}
+
+struct Injection<'a> {
+    manifest: &'a Manifest,
+    installation: &'a Installation,
+    text: String,
+    documents: Vec<Document>,
+    outcomes: Vec<Outcome>,
+    refused: Vec<String>,
+    exit: Exit,
+}
+
+/// A pod that gets a patch.
+struct Patched {
+    place: Place,
+    patch: Patch,
+}
+
+impl Injection<'_> {
+    fn run(&mut self) {
+        let mut patched = Vec::new();
+        for place in places(&self.documents) {
+            let misplaced = misplaced(&self.documents, &place);
+            let (done, mut warnings) = match self.decide(&place) {
+                Ok(Decision::Skip { reason, warnings }) => (Done::Left(reason), warnings),
+                Ok(Decision::Inject {
+                    action,
+                    patch,
+                    warnings,
+                }) => {
+                    let done = match action {
+                        Action::Injected => Done::Injected,
+                        Action::Completed => Done::Completed,
+                        Action::Upgraded => Done::Upgraded,
+                    };
+                    match done {
+                        Done::Upgraded => self.upgrade(&place, patch),
+                        _ => patched.push(Patched {
+                            place: place.clone(),
+                            patch,
+                        }),
+                    }
+                    (done, warnings)
+                }
+                Ok(Decision::Reject { messages, .. }) => {
+                    let name = display(self.manifest, &place);
+                    self.refused
+                        .extend(messages.iter().map(|said| format!("{name}: {said}")));
+                    continue;
+                }
+                Err(error) => {
+                    self.fault(&place, &error);
+                    continue;
+                }
+            };
+            warnings.extend(misplaced);
+            self.outcomes.push(Outcome {
+                place,
+                done,
+                warnings,
+            });
+        }
+        if !self.refused.is_empty() || patched.is_empty() {
+            return;
+        }
+        match apply_reversibly(&self.text, &self.documents, patched) {
+            Ok((text, documents)) => (self.text, self.documents) = (text, documents),
+            Err(faults) => {
+                let failure = edit_failure(self.manifest, faults);
+                self.exit = self.exit.max(failure.exit);
+                self.refused.extend(failure.messages);
+            }
+        }
+    }
+
+    fn decide(&self, place: &Place) -> Result<Decision, DecideError> {
+        decide(&Request {
+            pod: pod_value(&self.documents, place),
+            namespace: Some(&self.installation.namespace_of(&place.pod)),
+            configuration: &self.installation.configuration,
+            token: None,
+            origin: Origin::Manifest,
+        })
+    }
+
+    /// Takes the older injection out of the text and puts the newer one in, so that the text is as
+    /// if there had never been an older one. Where that would give another pod than was decided,
+    /// say because the older sidecar has a token, what was decided is done.
+    fn upgrade(&mut self, place: &Place, patch: Patch) {
+        let mut target = pod_value(&self.documents, place).clone();
+        if json_patch::patch(&mut target, &patch).is_err() {
+            return self.fault(place, &DecideError::GivesAnother);
+        }
+        let anew = self.inject_anew(place).filter(|(_, documents)| {
+            without_sources(pod_value(documents, place)) == without_sources(&target)
+        });
+        let done = match anew {
+            Some(done) => Ok(done),
+            None => {
+                let patched = vec![Patched {
+                    place: place.clone(),
+                    patch,
+                }];
+                apply_reversibly(&self.text, &self.documents, patched)
+            }
+        };
+        match done {
+            Ok((text, documents)) => (self.text, self.documents) = (text, documents),
+            Err(faults) => {
+                let failure = edit_failure(self.manifest, faults);
+                self.exit = self.exit.max(failure.exit);
+                self.refused.extend(failure.messages);
+            }
+        }
+    }
+
+    fn inject_anew(&self, place: &Place) -> Option<Text> {
+        let value = pod_value(&self.documents, place);
+        let removal = uninject(value).ok()??;
+        let sources = sources_of(value);
+        let change = Change {
+            document: place.document,
+            at: &place.pod.pointer,
+            patch: &removal.patch,
+            sources: &sources,
+        };
+        let bare = edit(&self.text, &self.documents, &[change]).ok()?;
+        let request = Request {
+            pod: pod_value(&bare.documents, place),
+            namespace: Some(&self.installation.namespace_of(&place.pod)),
+            configuration: &self.installation.configuration,
+            token: None,
+            origin: Origin::Manifest,
+        };
+        let Ok(Decision::Inject { patch, .. }) = decide(&request) else {
+            return None;
+        };
+        let patched = vec![Patched {
+            place: place.clone(),
+            patch,
+        }];
+        apply_reversibly(&bare.text, &bare.documents, patched).ok()
+    }
+
+    fn fault(&mut self, place: &Place, error: &DecideError) {
+        self.exit = Exit::Software;
+        self.refused
+            .push(format!("{}: {error}", display(self.manifest, place)));
+    }
+}
+
+/// Applies patches so that taking them back gives the bytes again.
+fn apply_reversibly(
+    text: &str,
+    documents: &[Document],
+    mut patched: Vec<Patched>,
+) -> Result<Text, Vec<(usize, EditError)>> {
+    let none = BTreeMap::new();
+    let apply = |patched: &[Patched]| {
+        let changes: Vec<_> = patched
+            .iter()
+            .map(|patched| Change {
+                document: patched.place.document,
+                at: &patched.place.pod.pointer,
+                patch: &patched.patch,
+                sources: &none,
+            })
+            .collect();
+        edit(text, documents, &changes)
+    };
+    let edited = apply(&patched)?;
+    if comes_back(text, &edited.text, &edited.documents, &patched) {
+        return Ok((edited.text, edited.documents));
+    }
+    for (patched, sources) in patched.iter_mut().zip(&edited.sources) {
+        note_sources(
+            patched,
+            pod_value(&edited.documents, &patched.place),
+            sources,
+        );
+    }
+    match apply(&patched) {
+        Ok(noted) if comes_back(text, &noted.text, &noted.documents, &patched) => {
+            Ok((noted.text, noted.documents))
+        }
+        // Nothing is noted that does not help: the value alone will come back.
+        _ => Ok((edited.text, edited.documents)),
+    }
+}
+
+/// Whether taking the injections back gives the text.
+fn comes_back(text: &str, injected: &str, documents: &[Document], patched: &[Patched]) -> bool {
+    let mut removals = Vec::new();
+    for patched in patched {
+        let value = pod_value(documents, &patched.place);
+        match uninject(value) {
+            Ok(Some(removal)) => removals.push((patched, removal.patch, sources_of(value))),
+            _ => return false,
+        }
+    }
+    let changes: Vec<_> = removals
+        .iter()
+        .map(|(patched, patch, sources)| Change {
+            document: patched.place.document,
+            at: &patched.place.pod.pointer,
+            patch,
+            sources,
+        })
+        .collect();
+    edit(injected, documents, &changes).is_ok_and(|restored| restored.text == text)
+}
+
+/// Has the patch note in the status how the values were written that it replaces.
+fn note_sources(patched: &mut Patched, injected: &Value, sources: &BTreeMap<String, String>) {
+    let Some(mut status) = Status::of(injected) else {
+        return;
+    };
+    status.source = sources.clone();
+    status.source.remove(STATUS_POINTER);
+    if status.source.is_empty() {
+        return;
+    }
+    let operation = json!([
+        {"op": "replace", "path": STATUS_POINTER, "value": status.text()},
+    ]);
+    // It has this form, and else nothing is noted.
+    if let Ok(Patch(operations)) = serde_json::from_value(operation) {
+        patched.patch.0.extend(operations);
+    }
+}
+
+/// How replaced values were written, as the status of an injected pod has it.
+fn sources_of(pod: &Value) -> BTreeMap<String, String> {
+    Status::of(pod)
+        .map(|status| status.source)
+        .unwrap_or_default()
+}
+
+/// The pod, but for the notation of its replaced values.
+fn without_sources(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    if let Some(mut status) = Status::of(&pod) {
+        status.source.clear();
+        status.write_to(&mut pod);
+    }
+    pod
+}
+
+/// What was meant for the pod and stands where it has no effect.
+pub(super) fn misplaced(documents: &[Document], place: &Place) -> Vec<String> {
+    let object = documents[place.document].value.pointer(&place.pod.object);
+    object.map_or_else(Vec::new, |object| {
+        warn::misplaced(object, pod_value(documents, place))
+    })
+}
+
+/// The pod of a place. Places come from the documents, so it is there.
+pub(super) fn pod_value<'d>(documents: &'d [Document], place: &Place) -> &'d Value {
+    const NOTHING: &Value = &Value::Null;
+    documents
+        .get(place.document)
+        .and_then(|document| document.value.pointer(&place.pod.pointer))
+        .unwrap_or(NOTHING)
+}
+
+fn edit_failure(manifest: &Manifest, faults: Vec<(usize, EditError)>) -> Failure {
+    let software = faults.iter().any(|(_, fault)| {
+        matches!(
+            fault,
+            EditError::Unequal | EditError::Missing { .. } | EditError::Operation { .. }
+        )
+    });
+    let exit = if software {
+        Exit::Software
+    } else {
+        Exit::Refused
+    };
+    let message = |(index, fault): (usize, EditError)| {
+        let number = manifest
+            .documents
+            .get(index)
+            .map_or(0, |document| document.number);
+        format!("{}: document {number}: {fault}", manifest.name)
+    };
+    Failure {
+        exit,
+        messages: faults.into_iter().map(message).collect(),
+    }
+}
