@@ -4,6 +4,7 @@
 //! server, the command line and the tests all call it.
 
 pub mod annotations;
+mod authority;
 pub mod cli;
 mod configuration;
 mod decide;
@@ -19,6 +20,7 @@ pub mod manifest;
 mod message;
 mod pod;
 mod quantity;
+pub mod serve;
 mod settings;
 mod sidecar;
 mod status;
@@ -28,6 +30,7 @@ mod warn;
 mod workload;
 mod yaml;
 
+pub use authority::AuthorityArgs;
 pub use configuration::{
     Configuration, DEFAULT_IMAGE, DefaultsError, InstallationDefaults, KubernetesVersion,
     NAMESPACE_LABEL, Namespace, UnknownKeys, VersionError,

@@ -22,6 +22,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 
+use crate::serve::ServeArgs;
+
 /// Gives pods that run Envoy a drain: no client sees an error when they are rolled out.
 #[derive(Debug, Parser)]
 #[command(name = "drainhook", version, arg_required_else_help = true, after_help = EXIT_HELP)]
@@ -35,6 +37,7 @@ enum Command {
     Inject(inject::Args),
     Uninject(uninject::Args),
     Check(check::Args),
+    Serve(Box<ServeArgs>),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -45,6 +48,7 @@ Exit status:
   1   a manifest is refused, or cannot be read as YAML or JSON; nothing was written
   64  the command line is wrong, or the defaults are
   66  a file cannot be read
+  69  `serve`: a port, the cluster or something else of the system is not to be had
   70  a fault of drainhook; nothing was written
   74  the result cannot be written";
 
@@ -69,6 +73,8 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Inject(args) => args.run(),
         Command::Uninject(args) => args.run(),
         Command::Check(args) => args.run(),
+        // It has a log of its own and exit statuses of its own.
+        Command::Serve(args) => return args.run(),
         Command::Completions(args) => args.run(&mut Cli::command()),
         Command::Man(args) => args.run(Cli::command()),
     };

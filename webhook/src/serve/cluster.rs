@@ -1,0 +1,289 @@
+//! What the server asks of the cluster: the namespaces' labels and annotations, and the version.
+//!
+//! Both are kept as they were last known. The server answers without them: then a namespace's
+//! defaults are those of the installation, and `mode: auto` is the one that works everywhere.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    pin::pin,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
+use kube::{
+    Api, Client,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
+
+use super::metrics::Metrics;
+use crate::{KubernetesVersion, Namespace, annotations::PREFIX};
+
+/// What is known of the cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    namespaces: RwLock<HashMap<String, Arc<Namespace>>>,
+    synced: AtomicBool,
+    version: RwLock<Option<KubernetesVersion>>,
+    off: OnceLock<&'static str>,
+    metrics: Arc<Metrics>,
+}
+
+/// Objects per page of a list: a page of a large cluster's namespaces is below a megabyte.
+const PAGE: u32 = 100;
+
+/// An upgrade of the control plane takes minutes.
+const VERSION_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Until the version is known for the first time.
+const VERSION_RETRY: Duration = Duration::from_secs(5);
+
+impl Cluster {
+    /// Of which nothing is known yet.
+    pub(super) fn new(version: Option<KubernetesVersion>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            namespaces: RwLock::default(),
+            synced: AtomicBool::new(false),
+            version: RwLock::new(version),
+            off: OnceLock::new(),
+            metrics,
+        })
+    }
+
+    /// Nothing will ever be asked, for this reason.
+    pub(super) fn switch_off(&self, reason: &'static str) {
+        self.off.get_or_init(|| reason);
+    }
+
+    /// A namespace with a label or annotation that matters here.
+    pub(super) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.namespaces
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    pub(super) fn version(&self) -> Option<KubernetesVersion> {
+        *self.version.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the namespaces were listed once, or never will be.
+    pub(super) fn synced(&self) -> bool {
+        self.synced.load(Relaxed) || self.off.get().is_some()
+    }
+
+    /// For `/readyz?verbose`.
+    pub(super) fn detail(&self) -> String {
+        match self.off.get() {
+            Some(reason) => format!("off: {reason}"),
+            None if self.synced() => {
+                let known = self
+                    .namespaces
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .len();
+                format!("{known} namespaces with settings")
+            }
+            None => "not listed yet".to_owned(),
+        }
+    }
+
+    /// Keeps itself up to date for ever.
+    pub(super) async fn watch(self: Arc<Self>, client: Client, ask_version: bool) {
+        let namespaces = self.watch_namespaces(client.clone());
+        if ask_version {
+            tokio::join!(namespaces, self.watch_version(client));
+        } else {
+            namespaces.await;
+        }
+    }
+
+    async fn watch_namespaces(&self, client: Client) {
+        // Metadata is all that is asked for: no status, no spec.
+        let api = Api::<PartialObjectMeta<NamespaceObject>>::all(client);
+        let config = watcher::Config::default().page_size(PAGE);
+        let mut events = pin!(watcher(api, config).default_backoff());
+        let mut listed = HashMap::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event, &mut listed),
+                Err(error) => {
+                    self.metrics.namespace_watch_faults.inc();
+                    tracing::warn!(
+                        %error,
+                        "the watch of the namespaces broke; what was known last is used on"
+                    );
+                }
+            }
+        }
+    }
+
+    fn take(
+        &self,
+        event: Event<PartialObjectMeta<NamespaceObject>>,
+        listed: &mut HashMap<String, Arc<Namespace>>,
+    ) {
+        let known = || {
+            self.namespaces
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                listed
+                    .extend(relevant(object).map(|namespace| (namespace.name.clone(), namespace)));
+            }
+            Event::InitDone => {
+                *known() = std::mem::take(listed);
+                self.metrics.namespaces_synced.set(1);
+                if !self.synced.swap(true, Relaxed) {
+                    tracing::info!(with_settings = known().len(), "namespaces listed");
+                }
+            }
+            Event::Apply(object) => {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                match relevant(object) {
+                    Some(namespace) => known().insert(name, namespace),
+                    None => known().remove(&name),
+                };
+            }
+            Event::Delete(object) => {
+                known().remove(&object.metadata.name.unwrap_or_default());
+            }
+        }
+    }
+
+    async fn watch_version(&self, client: Client) {
+        loop {
+            let version = match client.apiserver_version().await {
+                Ok(info) => format!("{}.{}", info.major, info.minor).parse().ok(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot ask the API server for its version");
+                    None
+                }
+            };
+            if let Some(version) = version {
+                let mut known = self.version.write().unwrap_or_else(PoisonError::into_inner);
+                if known.replace(version) != Some(version) {
+                    tracing::info!(%version, "the API server's version");
+                }
+            }
+            let known = self.version().is_some();
+            tokio::time::sleep(if known {
+                VERSION_INTERVAL
+            } else {
+                VERSION_RETRY
+            })
+            .await;
+        }
+    }
+}
+
+/// What the decision asks of a namespace, and nothing else of it: most namespaces have none of that
+/// and are not kept at all.
+fn relevant(object: PartialObjectMeta<NamespaceObject>) -> Option<Arc<Namespace>> {
+    let ours = |entries: Option<BTreeMap<String, String>>| -> BTreeMap<_, _> {
+        let matters =
+            |key: &str| key.starts_with(PREFIX) || key.starts_with("openshift.io/sa.scc.");
+        entries
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| matters(key))
+            .collect()
+    };
+    let labels = ours(object.metadata.labels);
+    let annotations = ours(object.metadata.annotations);
+    let name = object.metadata.name?;
+    if labels.is_empty() && annotations.is_empty() {
+        return None;
+    }
+    Some(Arc::new(Namespace {
+        name,
+        labels,
+        annotations,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::ObjectMeta;
+
+    fn object(name: &str, labels: &[(&str, &str)]) -> PartialObjectMeta<NamespaceObject> {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        PartialObjectMeta {
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                labels: Some(labels.collect()),
+                ..ObjectMeta::default()
+            },
+            ..PartialObjectMeta::default()
+        }
+    }
+
+    const OURS: (&str, &str) = ("drainhook.io/inject", "enabled");
+
+    #[test]
+    fn only_namespaces_that_matter_are_kept_and_only_what_matters_of_them() {
+        let cluster = Cluster::new(None, Metrics::new());
+        let mut listed = HashMap::new();
+        cluster.take(Event::Init, &mut listed);
+        cluster.take(
+            Event::InitApply(object("plain", &[("team", "a")])),
+            &mut listed,
+        );
+        cluster.take(
+            Event::InitApply(object("ours", &[("team", "a"), OURS])),
+            &mut listed,
+        );
+        assert!(!cluster.synced());
+        cluster.take(Event::InitDone, &mut listed);
+        assert!(cluster.synced());
+        assert!(cluster.namespace("plain").is_none());
+        let ours = cluster.namespace("ours").unwrap();
+        assert!(ours.opts_in());
+        assert_eq!(ours.labels.len(), 1);
+    }
+
+    #[test]
+    fn changes_are_followed_and_a_list_replaces_everything() {
+        let cluster = Cluster::new(None, Metrics::new());
+        let mut listed = HashMap::new();
+        cluster.take(Event::Apply(object("a", &[OURS])), &mut listed);
+        cluster.take(Event::Apply(object("b", &[OURS])), &mut listed);
+        cluster.take(Event::Apply(object("a", &[])), &mut listed);
+        assert!(cluster.namespace("a").is_none());
+        assert!(cluster.namespace("b").is_some());
+
+        cluster.take(Event::Init, &mut listed);
+        cluster.take(Event::InitApply(object("c", &[OURS])), &mut listed);
+        assert!(
+            cluster.namespace("b").is_some(),
+            "the last known state until the list is done"
+        );
+        cluster.take(Event::InitDone, &mut listed);
+        assert!(cluster.namespace("b").is_none());
+        cluster.take(Event::Delete(object("c", &[OURS])), &mut listed);
+        assert!(cluster.namespace("c").is_none());
+    }
+
+    #[test]
+    fn without_a_cluster_there_is_nothing_to_wait_for() {
+        let cluster = Cluster::new(None, Metrics::new());
+        cluster.switch_off("no cluster");
+        assert!(cluster.synced());
+        assert_eq!(cluster.detail(), "off: no cluster");
+    }
+}

@@ -1,0 +1,298 @@
+//! Puts the parts together, runs them, and ends them in order.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use drainhook_certs::{
+    ClientAuthority, FilesOptions, LOOK_INTERVAL, LifetimesError, NameError, SelfManagedOptions,
+    ServerNames, Source, provider, server_config,
+};
+use thiserror::Error;
+use tokio::{net::TcpListener, task::JoinSet};
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    Certs, Choice, ClusterUse, ServeArgs, UnknownKeysArg,
+    api::Api,
+    cluster::Cluster,
+    connections::{Connections, Patience},
+    defaults::DefaultsFile,
+    engine::Decider,
+    health::Health,
+    log,
+    metrics::Metrics,
+    port::Port,
+    stop::{Farewell, Signals, Stage, Stop},
+};
+use crate::UnknownKeys;
+
+/// Why the server did not start or did not end well.
+#[derive(Debug, Error)]
+pub(super) enum ServeError {
+    /// Exit status 64: somebody has to change a flag.
+    #[error("--log-level {filter:?}: {error}")]
+    LogLevel {
+        /// What was written.
+        filter: String,
+        /// What is wrong with it.
+        error: tracing_subscriber::filter::ParseError,
+    },
+    /// Exit status 64: somebody has to change a flag.
+    #[error("--certs self needs the cluster, where its CA is kept: {0}")]
+    SelfManagedWithoutCluster(&'static str),
+    /// Exit status 64: somebody has to change a flag.
+    #[error("--service, --namespace, --cluster-domain: {0}")]
+    Name(#[from] NameError),
+    /// Exit status 64: somebody has to change a flag.
+    #[error("the lifetimes of CA and certificates do not fit together: {0}")]
+    Lifetimes(#[from] LifetimesError),
+    /// The system refused something.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The cluster's configuration cannot be read.
+    #[error("cannot use the cluster: {0}")]
+    Cluster(String),
+    /// The TLS library refused its configuration.
+    #[error("cannot set TLS up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Asked for by a second signal.
+    #[error("a second signal ended the server before it was done")]
+    Aborted,
+}
+
+/// Threads that answer requests. One is enough for thousands of reviews in a second; more than a few
+/// only cost memory.
+const MOST_WORKERS: usize = 4;
+
+/// Threads for what blocks: the files that are looked at, and one large review after the other.
+const MOST_BLOCKING: usize = 8;
+
+/// Connections to the plain port: the kubelet's probes and a scraper or two.
+const PLAIN_CONNECTIONS: u64 = 64;
+
+impl ServeError {
+    /// The exit status: 64 (EX_USAGE) where flags are wrong, 69 (EX_UNAVAILABLE) for what may go
+    /// better at the next attempt.
+    #[must_use]
+    pub(super) fn exit_status(&self) -> u8 {
+        match self {
+            Self::LogLevel { .. }
+            | Self::SelfManagedWithoutCluster(_)
+            | Self::Name(_)
+            | Self::Lifetimes(_) => 64,
+            Self::System { .. } | Self::Cluster(_) | Self::Tls(_) => 69,
+            Self::Aborted => 1,
+        }
+    }
+}
+
+/// Serves until a signal asks for the end.
+///
+/// # Errors
+///
+/// [`ServeError`] where it cannot begin, or was cut off.
+pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
+    let filter = EnvFilter::try_new(&args.log_level).map_err(|error| ServeError::LogLevel {
+        filter: args.log_level.clone(),
+        error,
+    })?;
+    log::init(args.log_format, filter);
+    drainhook_certs::install();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MOST_WORKERS))
+        .max_blocking_threads(MOST_BLOCKING)
+        .enable_all()
+        .build()
+        .map_err(system("start threads"))?;
+    let result = runtime.block_on(serve(args));
+    // What still blocks (a look at a file) must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    let mut signals = Signals::new().map_err(system("listen for signals"))?;
+    let listener = bind(args.bind, args.port).await?;
+    let plain_listener = bind(args.bind, args.plain_port).await?;
+    let metrics = Metrics::new();
+    let mut background = JoinSet::new();
+
+    let client = client(args.cluster).await?;
+    let cluster = Cluster::new(args.kubernetes_version, metrics.clone());
+    let source = match (args.certs, &client) {
+        (Certs::Files, _) => Source::files(files(&args)),
+        (Certs::SelfManaged, Err(reason)) => {
+            return Err(ServeError::SelfManagedWithoutCluster(reason));
+        }
+        (Certs::SelfManaged, Ok(client)) => Source::self_managed(client.clone(), own(&args)?),
+    };
+    match client {
+        Ok(client) => {
+            let ask_version = args.kubernetes_version.is_none();
+            background.spawn(cluster.clone().watch(client, ask_version));
+        }
+        Err(reason) => {
+            tracing::warn!(reason, "no cluster is asked: namespaces' defaults are off");
+            cluster.switch_off(reason);
+        }
+    }
+    let clients = args
+        .client_ca
+        .clone()
+        .map(|path| ClientAuthority::from_file(path, LOOK_INTERVAL, source.status.clone()));
+    let verifier = clients.as_ref().map(|clients| clients.verifier.clone());
+    let tls = Arc::new(server_config(source.resolver, verifier)?);
+    background.spawn(source.background);
+    if let Some(clients) = clients {
+        background.spawn(clients.background);
+    }
+    let defaults = args
+        .defaults
+        .clone()
+        .map(|path| DefaultsFile::open(path, metrics.clone()));
+    if let Some(defaults) = &defaults {
+        background.spawn(defaults.clone().watch());
+    }
+
+    let decider = Decider {
+        defaults: defaults.clone(),
+        cluster: cluster.clone(),
+        image_choice: args.image_choice == Choice::Allow,
+        unknown_keys: match args.unknown_keys {
+            UnknownKeysArg::Deny => UnknownKeys::Deny,
+            UnknownKeysArg::Warn => UnknownKeys::Warn,
+        },
+        random: provider().secure_random,
+    };
+    let api = Api::new(Box::new(decider), args.limits(), metrics.clone());
+    let (stop, stopping) = Stop::new();
+    let health = Arc::new(Health {
+        certificates: source.status,
+        cluster,
+        defaults,
+        stopping: stopping.clone(),
+        api: api.clone(),
+        metrics: metrics.clone(),
+        began: Instant::now(),
+    });
+    let farewell = Farewell {
+        leave: args.stop_delay,
+        close: args.stop_timeout,
+    };
+    let port = Port {
+        name: "tls",
+        listener,
+        tls: Some(tls),
+        connections: Connections::new(args.max_connections, Patience::default(), metrics.clone()),
+        router: api.router(),
+        stopping: stopping.clone(),
+        close_within: farewell.close,
+    };
+    let plain = Port {
+        name: "plain",
+        listener: plain_listener,
+        tls: None,
+        connections: Connections::new(PLAIN_CONNECTIONS, Patience::default(), Metrics::new()),
+        router: health.router(),
+        stopping,
+        close_within: farewell.close,
+    };
+    tracing::info!(
+        tls = %local(&port.listener),
+        plain = %local(&plain.listener),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving",
+    );
+    let serving = tokio::spawn(port.serve());
+    let plainly = tokio::spawn(plain.serve());
+
+    let signal = signals.next().await;
+    tracing::info!(signal, leaving_for = ?farewell.leave, "asked to end: not ready, serving on");
+    let ending = async {
+        stop.enter(Stage::Leaving);
+        tokio::time::sleep(farewell.leave).await;
+        stop.enter(Stage::Closing);
+        let cut = serving.await.unwrap_or_default();
+        // Whoever asks for metrics or health has nothing to lose.
+        plainly.abort();
+        cut
+    };
+    tokio::select! {
+        cut = ending => {
+            tracing::info!(connections_cut = cut, "ended");
+            Ok(())
+        }
+        signal = signals.next() => {
+            tracing::warn!(signal, "a second signal: ended at once");
+            Err(ServeError::Aborted)
+        }
+    }
+}
+
+/// Both families on one socket, and the older one alone where there is no other.
+async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
+    let first = SocketAddr::new(address, port);
+    let bound = match TcpListener::bind(first).await {
+        Err(error) if address.is_unspecified() && error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    };
+    bound.map_err(system(&format!("listen on {first}")))
+}
+
+/// The cluster's client, or why there is none.
+async fn client(wanted: ClusterUse) -> Result<Result<kube::Client, &'static str>, ServeError> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if wanted == ClusterUse::Off {
+        return Ok(Err("--cluster off"));
+    }
+    if !is_set("KUBERNETES_SERVICE_HOST") && !is_set("KUBECONFIG") {
+        return Ok(Err("neither inside of a pod nor with KUBECONFIG set"));
+    }
+    let config = kube::Config::infer()
+        .await
+        .map_err(|error| ServeError::Cluster(error.to_string()))?;
+    let client = kube::Client::try_from(config);
+    Ok(Ok(
+        client.map_err(|error| ServeError::Cluster(error.to_string()))?
+    ))
+}
+
+fn files(args: &ServeArgs) -> FilesOptions {
+    // clap has made sure of both.
+    FilesOptions::new(
+        args.cert.clone().unwrap_or_default(),
+        args.key.clone().unwrap_or_default(),
+    )
+}
+
+fn own(args: &ServeArgs) -> Result<SelfManagedOptions, ServeError> {
+    let namespace = &args.authority.namespace;
+    Ok(SelfManagedOptions {
+        secret: args.authority.secret(),
+        names: ServerNames::service(&args.service, namespace, &args.cluster_domain)?,
+        lifetimes: args.authority.lifetimes()?,
+    })
+}
+
+fn local(listener: &TcpListener) -> String {
+    listener
+        .local_addr()
+        .map_or_else(|error| error.to_string(), |address| address.to_string())
+}
+
+fn system(what: &str) -> impl FnOnce(io::Error) -> ServeError {
+    let what = what.to_owned();
+    move |error| ServeError::System { what, error }
+}
