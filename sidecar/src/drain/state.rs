@@ -13,6 +13,9 @@ pub(super) const STARTUP: Duration = Duration::from_secs(10);
 /// end of Envoy begins, and the next try tells.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Ten failures in a row are as bad as it gets.
+const MOST_UNREST: u32 = 20;
+
 /// Between two looks while nothing can be decided yet: only to see that Envoy is still there.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -36,6 +39,9 @@ pub struct Drain {
     /// Why there is no Envoy, once that is known.
     gone: Option<&'static str>,
     failures: u32,
+    /// Grows with failures and shrinks with complete looks: where every other call fails, the
+    /// pauses must not stay short.
+    unrest: u32,
     retry_at: Duration,
     poll_at: Duration,
     process: Process,
@@ -80,6 +86,7 @@ impl Drain {
             answered,
             gone: None,
             failures: 0,
+            unrest: 0,
             retry_at: Duration::ZERO,
             poll_at: Duration::ZERO,
             process: Process::default(),
@@ -159,15 +166,13 @@ impl Drain {
             }
             Observation::Refused | Observation::Unknown => return self.failed(question, now),
             Observation::Hidden if question == Question::Counters => self.wait.counters_hidden(now),
-            Observation::Hidden => {
-                if !self.plan.sockets {
-                    return self.failed(question, now);
-                }
+            Observation::Hidden if question == Question::Gauges && self.plan.sockets => {
                 self.source = Source::Sockets;
             }
+            Observation::Hidden => return self.failed(question, now),
             Observation::Told if question == Question::FailHealthCheck => self.told = Some(now),
             Observation::Told => self.listeners = Listeners::Settled,
-            Observation::Server(server) => self.identify(server),
+            Observation::Server(server) => return self.identify(server, now),
             Observation::Listeners { modify_only: true } => {
                 self.listeners = Listeners::Tell { tries: 0 };
             }
@@ -195,16 +200,24 @@ impl Drain {
         self.answered |= !matches!(observation, Observation::Sockets { .. });
         // After an outage it may be another process that answers.
         let lost_sight = std::mem::take(&mut self.process.lost_sight);
-        self.process.doubted |= lost_sight && self.process.tries < TRIES;
+        self.process.doubted |= lost_sight && self.process.tries < TRIES && !self.unreachable;
         self.failures = 0;
     }
 
     fn failed(&mut self, question: Question, now: Duration) {
+        if question == Question::Server {
+            // It stays unknown, but there are other signs of an end.
+            self.process.tries += 1;
+            self.process.ask_at = now + WATCH;
+            self.process.doubted &= self.process.tries < TRIES;
+            return;
+        }
         let (first, longest) = RETRY;
         let pause = first
             .saturating_mul(1 << self.failures.min(16))
             .min(longest);
         self.failures = self.failures.saturating_add(1);
+        self.unrest = (self.unrest + 2).min(MOST_UNREST);
         self.retry_at = now + pause;
         self.wait.unknown();
         match (question, &mut self.listeners) {
@@ -215,16 +228,13 @@ impl Drain {
                     self.listeners = Listeners::Settled;
                 }
             }
-            (Question::Server, _) => {
-                self.process.tries += 1;
-                // Still unknown, but there are other signs of an end.
-                self.process.doubted &= self.process.tries < TRIES;
-            }
             _ => self.process.lost_sight = true,
         }
     }
 
-    fn identify(&mut self, server: Server) {
+    fn identify(&mut self, server: Server, now: Duration) {
+        self.answered = true;
+        self.process.ask_at = now + WATCH;
         self.process.doubted = false;
         self.process.tries = 0;
         self.process.is_starting = !server.is_live;
@@ -275,7 +285,9 @@ impl Drain {
         let process_unknown = self.process.known.is_none() && self.process.tries < TRIES;
         let question = match self.listeners {
             Listeners::Settled => None,
-            _ if process_unknown => Some(Question::Server),
+            _ if process_unknown => {
+                return Some(self.ask_at(self.process.ask_at, Question::Server, now));
+            }
             Listeners::Look { .. } => Some(Question::Listeners),
             Listeners::Tell { .. } => self.keeps_listening().then_some(Question::DrainListeners),
         };
@@ -317,13 +329,12 @@ impl Drain {
             let words = "Envoy never came live, so that nobody is connected";
             return self.finish(Reason::EnvoyGone, now, words);
         }
-        if let Some(question) = self.identity_question(now) {
-            self.process.ask_at = now + WATCH;
-            return self.ask_at(self.retry_at, question, now);
+        if self.must_identify(now) {
+            return Action::Ask(Question::Server);
         }
-        let close_from = match (self.phase, self.plan.wait_for) {
-            (Phase::Delay, _) | (_, WaitFor::Connections) => None,
-            _ => Some(self.floor_end().saturating_sub(self.wait.close_look())),
+        let close_from = match self.plan.wait_for {
+            WaitFor::Connections => None,
+            WaitFor::Quiet => Some(self.floor_end().saturating_sub(self.wait.close_look())),
         };
         let in_close_look = close_from.is_some_and(|from| now >= from);
         if self.failures > 0 {
@@ -335,7 +346,7 @@ impl Drain {
         }
         if self.wait.cycle_is_complete() {
             if self.phase == Phase::Wait
-                && !self.process.doubted
+                && !self.process.is_starting
                 && let Some((reason, words)) = self.wait.verdict(now)
             {
                 return self.finish(reason, now, words);
@@ -350,6 +361,7 @@ impl Drain {
                 (now + WATCH).min(matters)
             };
             self.wait.end_cycle();
+            self.unrest = self.unrest.saturating_sub(1);
         }
         let until = match self.phase {
             Phase::Delay => self.plan.delay,
@@ -362,11 +374,11 @@ impl Drain {
         self.ask_at(self.poll_at, self.first_question(), now)
     }
 
-    fn identity_question(&self, now: Duration) -> Option<Question> {
+    fn must_identify(&self, now: Duration) -> bool {
         let process = &self.process;
         let unknown = process.known.is_none() && process.tries < TRIES;
-        let due = process.doubted || ((unknown || process.is_starting) && now >= process.ask_at);
-        (!self.unreachable && due && self.failures == 0).then_some(Question::Server)
+        let asked_for = process.doubted || process.is_starting || unknown;
+        asked_for && now >= process.ask_at && !self.unreachable && self.failures == 0
     }
 
     fn first_question(&self) -> Question {

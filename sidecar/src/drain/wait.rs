@@ -10,13 +10,13 @@ use crate::reading::{Arrived, Open};
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A look that costs Envoy's main thread a lot (a big configuration, a tight CPU limit) is taken
-/// less often: a tenth of the time at most, down to this.
+/// less often: a fifth of the time at most, down to this.
 const RAREST_LOOK: Duration = Duration::from_secs(1);
-const COST_FACTOR: u32 = 10;
+const COST_FACTOR: u32 = 5;
 
 /// Counters decide nothing while requests are in flight, but must be known when the last one ends:
-/// else the quiet time could only begin then.
-const COUNTERS_IN_FLIGHT: Duration = Duration::from_millis(400);
+/// else the quiet time could only begin then. So every second look reads them too.
+const COUNTERS_IN_FLIGHT: Duration = Duration::from_millis(300);
 
 /// The figures, and the rules.
 #[derive(Debug, Clone)]

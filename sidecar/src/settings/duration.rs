@@ -27,6 +27,9 @@ fn whole_seconds(text: &str) -> Option<Duration> {
 
 /// Go's form with decimal fractions (`1.5s`, `1h0m0.25s`), which humantime does not know.
 fn go_duration(mut text: &str) -> Option<Duration> {
+    if text.is_empty() {
+        return None;
+    }
     let mut sum = 0.0;
     while !text.is_empty() {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
