@@ -5,6 +5,7 @@
 //! passed, the last connection arrived `quiet` ago, the last request ended `idle-quiet` ago.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::load::{Kind, Record};
@@ -25,9 +26,9 @@ pub struct Settings {
     pub quiet: Duration,
     /// How long no request may arrive on connections that are idle.
     pub idle_quiet: Duration,
-    /// After this, arrivals are not looked at any more.
+    /// How long after the floor arrivals may hold up the end.
     pub arrivals_timeout: Duration,
-    /// How long websockets may hold up the end.
+    /// How long websockets may hold up the end when they are all that is left.
     pub upgrade_timeout: Duration,
     /// The bound of it all.
     pub drain_timeout: Duration,
@@ -113,55 +114,148 @@ pub fn judge(life: &Life, record: &Record, settings: &Settings) -> Option<Verdic
         .iter()
         .filter_map(|container| container.hook.as_ref());
     let ended = hooks.map(|hook| hook.at).max()?;
-    let asked = stopped.asked;
-    let floor = asked + settings.drain_delay + settings.min_drain;
-
-    let heard_until = asked + settings.arrivals_timeout;
-    let last_arrival = record
-        .arrivals
-        .iter()
-        .filter(|arrival| arrival.endpoint == life.endpoint && arrival.at <= ended)
-        .map(|arrival| arrival.at)
-        .max();
-    let arrivals = last_arrival.map(|at| (at + settings.quiet).min(heard_until));
-
-    let here = || {
-        record
-            .requests
-            .iter()
-            .filter(|request| request.endpoint == Some(life.endpoint) && request.sent <= ended)
-    };
-    let is_websocket = |kind| matches!(kind, Kind::WebSocket | Kind::EndlessWebSocket);
-    let requests = here()
-        .filter(|request| !is_websocket(request.kind))
-        .filter(|request| request.kind != Kind::HealthCheck || request.sent <= heard_until)
-        .map(|request| request.ended.min(ended) + settings.idle_quiet)
-        .max();
-    let websockets = here()
-        .filter(|request| is_websocket(request.kind) && request.ended > asked)
-        .map(|request| request.ended.min(asked + settings.upgrade_timeout))
-        .max();
-
-    let (due, reason) = [
-        (Some(floor), Reason::Floor),
-        (arrivals, Reason::Arrivals),
-        (requests, Reason::Requests),
-        (websockets, Reason::Websockets),
-    ]
-    .into_iter()
-    .filter_map(|(due, reason)| Some((due?, reason)))
-    .max_by_key(|(due, _)| *due)?;
-    let bound = asked + settings.drain_timeout;
-    let (due, reason) = if due > bound {
-        (bound, Reason::Timeout)
-    } else {
-        (due, reason)
-    };
-    let since = |moment: Instant| moment.saturating_duration_since(asked);
+    let (due, reason) = due(life.endpoint, stopped.asked, ended, record, settings);
+    let since = |moment: Instant| moment.saturating_duration_since(stopped.asked);
     Some(Verdict {
         pod: life.name.clone(),
         due: since(due),
         reason,
         ended: since(ended),
     })
+}
+
+fn due(
+    endpoint: SocketAddr,
+    asked: Instant,
+    ended: Instant,
+    record: &Record,
+    settings: &Settings,
+) -> (Instant, Reason) {
+    let floor = asked + settings.drain_delay + settings.min_drain;
+    let deaf = floor + settings.arrivals_timeout;
+    let here = |websockets: bool| {
+        record.requests.iter().filter(move |request| {
+            request.endpoint == Some(endpoint)
+                && request.sent <= ended
+                && matches!(request.kind, Kind::WebSocket | Kind::EndlessWebSocket) == websockets
+        })
+    };
+    let arrivals = record
+        .arrivals
+        .iter()
+        .filter(|arrival| arrival.endpoint == endpoint);
+    let last_arrival = arrivals
+        .map(|arrival| arrival.at)
+        .filter(|at| *at <= ended)
+        .max();
+    let last_request = here(false).map(|request| request.ended.min(ended)).max();
+
+    let mut due = (floor, Reason::Floor);
+    let mut later = |moment: Option<Instant>, reason| {
+        if let Some(moment) = moment.filter(|moment| *moment > due.0) {
+            due = (moment, reason);
+        }
+    };
+    later(
+        last_arrival.map(|at| (at + settings.quiet).min(deaf)),
+        Reason::Arrivals,
+    );
+    // After the last request there is a pause, if not for ever; in flight it counts in any case.
+    later(
+        last_request.map(|at| at.max((at + settings.idle_quiet).min(deaf))),
+        Reason::Requests,
+    );
+    // Websockets hold up the end when they are all that is left, each until it ends, and all of
+    // them together no longer than the upgrade-timeout.
+    let last_websocket = here(true).map(|request| request.ended).max();
+    let bound = due.0 + settings.upgrade_timeout;
+    let held = last_websocket
+        .filter(|at| *at > due.0)
+        .map(|at| at.min(bound));
+    if let Some(held) = held {
+        due = (held, Reason::Websockets);
+    }
+    let timeout = asked + settings.drain_timeout;
+    if due.0 > timeout {
+        (timeout, Reason::Timeout)
+    } else {
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Arrival, Outcome, Request};
+
+    const SETTINGS: Settings = Settings {
+        drain_delay: Duration::ZERO,
+        min_drain: Duration::from_secs(5),
+        quiet: Duration::from_secs(2),
+        idle_quiet: Duration::from_secs(1),
+        arrivals_timeout: Duration::from_secs(20),
+        upgrade_timeout: Duration::from_secs(10),
+        drain_timeout: Duration::from_secs(60),
+    };
+
+    /// Seconds from the beginning of the end at which the drain was due, after these arrivals and
+    /// requests (from, to).
+    fn due(arrivals: &[u64], requests: &[(Kind, u64, u64)]) -> (u64, Reason) {
+        let asked = Instant::now();
+        let at = |seconds: u64| asked + Duration::from_secs(seconds);
+        let endpoint = SocketAddr::from(([127, 0, 0, 2], 80));
+        let arrivals = arrivals.iter().map(|seconds| Arrival {
+            endpoint,
+            at: at(*seconds),
+            kind: Kind::Short,
+        });
+        let requests = requests.iter().map(|(kind, from, to)| Request {
+            kind: *kind,
+            endpoint: Some(endpoint),
+            sent: at(*from),
+            ended: at(*to),
+            outcome: Outcome::Answered,
+        });
+        let record = Record {
+            started: asked,
+            requests: requests.collect(),
+            arrivals: arrivals.collect(),
+            replaced: 0,
+        };
+        let (due, reason) = super::due(endpoint, asked, at(1_000), &record, &SETTINGS);
+        (due.saturating_duration_since(asked).as_secs(), reason)
+    }
+
+    #[test]
+    fn nothing_ends_before_the_floor() {
+        assert_eq!(due(&[], &[]), (5, Reason::Floor));
+        assert_eq!(due(&[2], &[(Kind::Slow, 0, 3)]), (5, Reason::Floor));
+    }
+
+    #[test]
+    fn the_last_arrival_is_waited_for_until_arrivals_time_out() {
+        assert_eq!(due(&[1, 9], &[]), (11, Reason::Arrivals));
+        assert_eq!(due(&[1, 9, 50], &[]), (25, Reason::Arrivals));
+    }
+
+    #[test]
+    fn the_last_request_is_waited_for_however_late_it_ends() {
+        assert_eq!(due(&[1], &[(Kind::Slow, 1, 8)]), (9, Reason::Requests));
+        assert_eq!(due(&[1], &[(Kind::Slow, 1, 40)]), (40, Reason::Requests));
+        assert_eq!(due(&[1], &[(Kind::Slow, 1, 80)]), (60, Reason::Timeout));
+    }
+
+    #[test]
+    fn websockets_hold_up_the_end_up_to_their_bound() {
+        assert_eq!(
+            due(&[1], &[(Kind::WebSocket, 1, 7)]),
+            (7, Reason::Websockets)
+        );
+        assert_eq!(
+            due(&[1], &[(Kind::EndlessWebSocket, 0, 900)]),
+            (15, Reason::Websockets)
+        );
+        let both = [(Kind::EndlessWebSocket, 0, 900), (Kind::Slow, 0, 8)];
+        assert_eq!(due(&[1], &both), (19, Reason::Websockets));
+    }
 }

@@ -26,18 +26,18 @@ pub(crate) struct Arguments {
     pub(crate) rounds: u8,
 
     /// The port that takes the traffic, where it is not the first HTTP listener that a pod names
-    #[arg(long, env = "PORT")]
+    #[arg(long, env = "TRAFFIC_PORT")]
     pub(crate) port: Option<u16>,
 
     /// The host that requests ask for
-    #[arg(long, env = "HOST", default_value = "gateway.test")]
+    #[arg(long, env = "TRAFFIC_HOST", default_value = "gateway.test")]
     pub(crate) host: String,
 
     /// The path that requests ask for
-    #[arg(long, env = "REQUEST_PATH", default_value = "/")]
+    #[arg(long, env = "TRAFFIC_PATH", default_value = "/")]
     pub(crate) path: String,
 
     /// Where the timeline and the list of failed requests are written
-    #[arg(long, env = "OUTPUT", default_value = "demo-output")]
+    #[arg(long, env = "DEMO_OUTPUT", default_value = "demo-output")]
     pub(crate) output: PathBuf,
 }

