@@ -27,6 +27,7 @@ pub mod process;
 pub mod product;
 pub mod rollout;
 pub mod sidecar;
+pub mod skip;
 pub mod trial;
 pub mod upstream;
 pub mod wait;

@@ -24,7 +24,7 @@ where
     T: Send,
 {
     let Some(holder) = Holder::start()? else {
-        eprintln!("skipped: only root can make a network namespace here");
+        crate::skip::skip("only root can make a network namespace here");
         return Ok(None);
     };
     let outcome = thread::scope(|scope| {
