@@ -72,6 +72,7 @@ pub(crate) fn take_back(object: &Value) -> Result<Option<Removal>, UninjectError
     }
     let mut taking = Taking {
         draft: Draft::of(object, Status::default()),
+        has_status: status.is_some(),
         status: status.unwrap_or_default(),
         warnings,
     };
@@ -105,18 +106,27 @@ pub(crate) fn take_back(object: &Value) -> Result<Option<Removal>, UninjectError
 struct Taking<'o> {
     draft: Draft<'o>,
     status: Status,
+    /// Whether the status could be read, and so says all that was done.
+    has_status: bool,
     warnings: Vec<String>,
 }
 
 impl Taking<'_> {
     /// A hook of ours goes, or gives way to the original.
     fn hook(&mut self, place: &[&str; 5]) {
-        match self
+        let noted = pointer(place);
+        let is_noted =
+            self.status.added.contains(&noted) || self.status.changed.contains_key(&noted);
+        if self.has_status && !is_noted {
+            // It asked the sidecar's port before there was a sidecar.
+            return;
+        }
+        let original = self
             .status
             .changed
-            .get(&pointer(place))
-            .and_then(|change| change.was.clone())
-        {
+            .get(&noted)
+            .and_then(|change| change.was.clone());
+        match original {
             Some(original) => self.draft.replace_own(place, original),
             None => self.draft.remove(place),
         }

@@ -117,7 +117,7 @@ fn plan<'c>(case: &mut Case<'c>, envoys: &[Envoy<'c>], native: bool) -> Option<P
         );
     }
     let own_hooks = envoy_hooks(case, envoys);
-    let waiting = beside::waiting(case, pod, envoys, None);
+    let waiting = beside::waiting(case, pod, envoys, Some(port));
     let mounts = sidecar::socket_mounts(envoys)
         .map_err(|faults| case.faults.extend(faults))
         .ok();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod pods;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
