@@ -29,9 +29,8 @@ fn sidecar(pod: &Value) -> Value {
         .iter()
         .filter_map(|list| pod.pointer(list)?.as_array())
         .flatten();
-    all.cloned()
-        .find(|container| container["name"] == "shutdown-manager")
-        .unwrap()
+    let mut all = all.filter(|container| container["name"] == "shutdown-manager");
+    all.next().cloned().unwrap()
 }
 
 /// Whether everything of the original is in the other at its place, and whatever else is there is
@@ -147,24 +146,19 @@ fn without_replaced_hooks(original: &Value, patched: &Value) -> Value {
 /// replaced in the order in which they were written.
 fn comparable(situation: &Situation, pod: &Value) -> Value {
     let decision = decide(&situation.request(pod)).unwrap();
-    let mut patch = Value::Null;
-    if let Decision::Inject {
-        patch: operations, ..
-    } = &decision
-    {
-        patch = json!(operations);
-        for operation in patch.as_array_mut().unwrap() {
-            if operation["path"] == "/metadata/annotations/drainhook.io~1status" {
-                let text = operation["value"].as_str().unwrap();
-                operation["value"] = serde_json::from_str(text).unwrap();
-            }
-        }
+    let mut result = Value::Null;
+    if let Decision::Inject { patch, .. } = &decision {
+        let mut patched = support::apply(pod, &json!(patch)).unwrap();
+        let status = &mut patched["metadata"]["annotations"]["drainhook.io/status"];
+        *status = serde_json::from_str(status.as_str().unwrap()).unwrap();
+        let operations = patch.iter().map(|operation| operation.path().to_string());
+        result = json!([patched, operations.collect::<Vec<_>>()]);
     }
     let mut messages = json!([]);
     if let Decision::Reject { messages: all, .. } = &decision {
         messages = json!(all);
     }
-    json!([decision.reason(), decision.warnings(), messages, patch])
+    json!([decision.reason(), decision.warnings(), messages, result])
 }
 
 /// The same value with all maps in the other order.
