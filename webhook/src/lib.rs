@@ -19,6 +19,7 @@ mod inspect;
 pub mod manifest;
 mod message;
 mod pod;
+pub mod publish;
 mod quantity;
 pub mod serve;
 mod settings;

@@ -22,7 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 
-use crate::serve::ServeArgs;
+use crate::{publish::CertsArgs, serve::ServeArgs};
 
 /// Gives pods that run Envoy a drain: no client sees an error when they are rolled out.
 #[derive(Debug, Parser)]
@@ -38,6 +38,7 @@ enum Command {
     Uninject(uninject::Args),
     Check(check::Args),
     Serve(Box<ServeArgs>),
+    Certs(CertsArgs),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -48,7 +49,7 @@ Exit status:
   1   a manifest is refused, or cannot be read as YAML or JSON; nothing was written
   64  the command line is wrong, or the defaults are
   66  a file cannot be read
-  69  `serve`: a port, the cluster or something else of the system is not to be had
+  69  `serve`, `certs`: a port, the cluster or something else of the system is not to be had
   70  a fault of drainhook; nothing was written
   74  the result cannot be written";
 
@@ -75,6 +76,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Check(args) => args.run(),
         // It has a log of its own and exit statuses of its own.
         Command::Serve(args) => return args.run(),
+        Command::Certs(args) => return args.run(),
         Command::Completions(args) => args.run(&mut Cli::command()),
         Command::Man(args) => args.run(Cli::command()),
     };

@@ -15,6 +15,7 @@ mod health;
 mod log;
 mod metrics;
 mod port;
+pub(crate) mod process;
 mod review;
 mod server;
 mod shares;

@@ -13,7 +13,6 @@ use drainhook_certs::{
 };
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinSet};
-use tracing_subscriber::EnvFilter;
 
 use super::{
     Certs, Choice, ClusterUse, ServeArgs, UnknownKeysArg,
@@ -23,16 +22,16 @@ use super::{
     defaults::DefaultsFile,
     engine::Decider,
     health::Health,
-    log,
     metrics::Metrics,
     port::Port,
+    process,
     stop::{Farewell, Signals, Stage, Stop},
 };
 use crate::UnknownKeys;
 
 /// Why the server did not start or did not end well.
 #[derive(Debug, Error)]
-pub(super) enum ServeError {
+pub(crate) enum ServeError {
     /// Exit status 64: somebody has to change a flag.
     #[error("--log-level {filter:?}: {error}")]
     LogLevel {
@@ -76,14 +75,11 @@ const MOST_WORKERS: usize = 4;
 /// Threads for what blocks: the files that are looked at, and one large review after the other.
 const MOST_BLOCKING: usize = 8;
 
-/// Connections to the plain port: the kubelet's probes and a scraper or two.
-const PLAIN_CONNECTIONS: u64 = 64;
-
 impl ServeError {
     /// The exit status: 64 (EX_USAGE) where flags are wrong, 69 (EX_UNAVAILABLE) for what may go
     /// better at the next attempt.
     #[must_use]
-    pub(super) fn exit_status(&self) -> u8 {
+    pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::LogLevel { .. }
             | Self::SelfManagedWithoutCluster(_)
@@ -101,11 +97,7 @@ impl ServeError {
 ///
 /// [`ServeError`] where it cannot begin, or was cut off.
 pub(super) fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(|error| ServeError::LogLevel {
-        filter: args.log_level.clone(),
-        error,
-    })?;
-    log::init(args.log_format, filter);
+    process::start_log(args.log_format, &args.log_level)?;
     drainhook_certs::install();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -198,15 +190,7 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         stopping: stopping.clone(),
         close_within: farewell.close,
     };
-    let plain = Port {
-        name: "plain",
-        listener: plain_listener,
-        tls: None,
-        connections: Connections::new(PLAIN_CONNECTIONS, Patience::default(), Metrics::new()),
-        router: health.router(),
-        stopping,
-        close_within: farewell.close,
-    };
+    let plain = process::plain_port(plain_listener, health.router(), stopping);
     tracing::info!(
         tls = %local(&port.listener),
         plain = %local(&plain.listener),
@@ -240,7 +224,7 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
 }
 
 /// Both families on one socket, and the older one alone where there is no other.
-async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
+pub(crate) async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
     let first = SocketAddr::new(address, port);
     let bound = match TcpListener::bind(first).await {
         Err(error) if address.is_unspecified() && error.kind() != io::ErrorKind::AddrInUse => {
@@ -252,7 +236,9 @@ async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
 }
 
 /// The cluster's client, or why there is none.
-async fn client(wanted: ClusterUse) -> Result<Result<kube::Client, &'static str>, ServeError> {
+pub(crate) async fn client(
+    wanted: ClusterUse,
+) -> Result<Result<kube::Client, &'static str>, ServeError> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if wanted == ClusterUse::Off {
         return Ok(Err("--cluster off"));
@@ -286,13 +272,13 @@ fn own(args: &ServeArgs) -> Result<SelfManagedOptions, ServeError> {
     })
 }
 
-fn local(listener: &TcpListener) -> String {
+pub(crate) fn local(listener: &TcpListener) -> String {
     listener
         .local_addr()
         .map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
-fn system(what: &str) -> impl FnOnce(io::Error) -> ServeError {
+pub(crate) fn system(what: &str) -> impl FnOnce(io::Error) -> ServeError {
     let what = what.to_owned();
     move |error| ServeError::System { what, error }
 }
