@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failure};
-use crate::manifest::{Document, MAX_BYTES, parse};
+use crate::manifest::{Document, MAX_BYTES, SyntaxError, parse};
 
 /// The endings of the files that are taken from a directory, as kubectl takes them.
 const ENDINGS: [&str; 3] = ["json", "yaml", "yml"];
@@ -38,26 +38,44 @@ pub(super) struct Manifest {
     pub(super) documents: Vec<Document>,
 }
 
+impl Manifest {
+    /// Reads the documents of a text.
+    ///
+    /// # Errors
+    /// All faults of all documents, in words.
+    pub(super) fn read(
+        name: &str,
+        path: Option<PathBuf>,
+        text: String,
+    ) -> Result<Self, Vec<String>> {
+        let faults = |faults: Vec<SyntaxError>| {
+            faults
+                .iter()
+                .map(|fault| format!("{name}: {fault}"))
+                .collect::<Vec<_>>()
+        };
+        let documents = parse(&text).map_err(faults)?;
+        Ok(Self {
+            name: name.to_owned(),
+            path,
+            text,
+            documents,
+        })
+    }
+}
+
 impl InputArgs {
     /// Reads everything that was asked for.
     ///
     /// # Errors
     /// All files that cannot be read; else all faults of all documents.
     pub(super) fn read(&self) -> Result<Vec<Manifest>, Failure> {
-        let texts = self.read_texts()?;
-        let mut manifests = Vec::with_capacity(texts.len());
+        let mut manifests = Vec::new();
         let mut messages = Vec::new();
-        for (name, path, text) in texts {
-            match parse(&text) {
-                Ok(documents) => manifests.push(Manifest {
-                    name,
-                    path,
-                    text,
-                    documents,
-                }),
-                Err(faults) => {
-                    messages.extend(faults.iter().map(|fault| format!("{name}: {fault}")));
-                }
+        for (name, path, text) in self.read_texts()? {
+            match Manifest::read(&name, path, text) {
+                Ok(manifest) => manifests.push(manifest),
+                Err(faults) => messages.extend(faults),
             }
         }
         if messages.is_empty() {

@@ -9,7 +9,12 @@ use super::exit::{Exit, Failure};
 use super::input::Manifest;
 use crate::annotations::PREFIX;
 use crate::manifest::{Pod, namespaces};
-use crate::{Configuration, InstallationDefaults, KubernetesVersion, Namespace, UnknownKeys};
+use crate::{
+    Configuration, InstallationDefaults, KubernetesVersion, Namespace, UnknownKeys, VersionError,
+};
+
+/// Where kubectl puts what names no namespace.
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// The installation, the cluster, and the namespaces.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -42,7 +47,7 @@ pub(super) struct InstallationArgs {
     unknown_keys: UnknownKeys,
 
     /// The namespace of objects that name none
-    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    #[arg(short, long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
     namespace: String,
 
     /// A label of the namespaces that are not among the manifests: `drainhook.io/inject=enabled`
@@ -70,35 +75,27 @@ impl InstallationArgs {
     /// # Errors
     /// All faults of the defaults.
     pub(super) fn read(&self, manifests: &[Manifest]) -> Result<Installation, Failure> {
+        let function = Function::of(manifests)?;
         let configuration = Configuration {
-            defaults: self.read_defaults()?,
-            kubernetes: self.kubernetes_version,
+            defaults: self.read_defaults(&function)?,
+            kubernetes: self.kubernetes_version.or(function.kubernetes),
             image_choice: self.image_choice,
             unknown_keys: self.unknown_keys,
         };
-        let objects = manifests.iter().flat_map(|manifest| &manifest.documents);
-        let objects = objects.flat_map(|document| namespaces(&document.value));
-        let known = objects
-            .map(Namespace::from_object)
-            .map(|n| (n.name.clone(), n))
-            .collect();
         Ok(Installation {
-            configuration,
             default_namespace: self.namespace.clone(),
             otherwise: Namespace {
                 name: String::new(),
                 labels: self.namespace_label.iter().cloned().collect(),
                 annotations: self.namespace_annotation.iter().cloned().collect(),
             },
-            known,
+            ..Installation::new(configuration, manifests)
         })
     }
 
-    fn read_defaults(&self) -> Result<InstallationDefaults, Failure> {
+    fn read_defaults(&self, function: &Function) -> Result<InstallationDefaults, Failure> {
         let mut defaults = Map::new();
-        let mut place = "--set".to_owned();
         if let Some(path) = &self.defaults {
-            place = path.display().to_string();
             let fault = |exit, fault: &dyn std::fmt::Display| {
                 Failure::new(exit, format!("{}: {fault}", path.display()))
             };
@@ -113,6 +110,9 @@ impl InstallationArgs {
                 Err(error) => return Err(fault(Exit::Usage, &error)),
             }
         }
+        for (key, value) in &function.defaults {
+            defaults.insert(key.clone(), value.clone());
+        }
         let image = self
             .image
             .iter()
@@ -121,6 +121,12 @@ impl InstallationArgs {
             defaults.insert(bare(&key).to_owned(), Value::String(value));
         }
         let text = Value::Object(defaults).to_string();
+        // The file has been read alone: what is wrong now came on top of it.
+        let place = if function.defaults.is_empty() {
+            "--set, --image"
+        } else {
+            FUNCTION_CONFIG
+        };
         InstallationDefaults::parse(&text).map_err(|error| {
             let messages = error.faults.iter().map(|fault| format!("{place}: {fault}"));
             Failure {
@@ -131,7 +137,60 @@ impl InstallationArgs {
     }
 }
 
+/// What kustomize's `functionConfig` says: the `data` of a ConfigMap, with the keys of the
+/// annotations and `kubernetes-version`.
+#[derive(Debug, Default)]
+struct Function {
+    defaults: Map<String, Value>,
+    kubernetes: Option<KubernetesVersion>,
+}
+
+/// The member of a ResourceList that configures the function.
+const FUNCTION_CONFIG: &str = "functionConfig";
+
+impl Function {
+    fn of(manifests: &[Manifest]) -> Result<Self, Failure> {
+        let mut function = Self::default();
+        let documents = manifests.iter().flat_map(|manifest| &manifest.documents);
+        let lists = documents.filter(|document| document.value["kind"] == "ResourceList");
+        for data in lists.filter_map(|list| list.value[FUNCTION_CONFIG]["data"].as_object()) {
+            for (key, value) in data {
+                if key != "kubernetes-version" {
+                    function
+                        .defaults
+                        .insert(bare(key).to_owned(), value.clone());
+                    continue;
+                }
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                let version = text.parse().map_err(|error: VersionError| {
+                    Failure::new(Exit::Usage, format!("{FUNCTION_CONFIG}: {key}: {error}"))
+                })?;
+                function.kubernetes = Some(version);
+            }
+        }
+        Ok(function)
+    }
+}
+
 impl Installation {
+    /// With the namespaces that are among the manifests.
+    pub(super) fn new(configuration: Configuration, manifests: &[Manifest]) -> Self {
+        let objects = manifests.iter().flat_map(|manifest| &manifest.documents);
+        let objects = objects.flat_map(|document| namespaces(&document.value));
+        let known = objects
+            .map(Namespace::from_object)
+            .map(|n| (n.name.clone(), n))
+            .collect();
+        Self {
+            configuration,
+            default_namespace: DEFAULT_NAMESPACE.to_owned(),
+            otherwise: Namespace::default(),
+            known,
+        }
+    }
+
     /// The namespace that a pod will be in.
     pub(super) fn namespace_of(&self, pod: &Pod) -> Namespace {
         let name = pod.namespace.as_deref().unwrap_or(&self.default_namespace);

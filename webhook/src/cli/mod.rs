@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
+pub use rewrite::{inject_text, uninject_text};
 
 use crate::{publish::CertsArgs, serve::ServeArgs};
 

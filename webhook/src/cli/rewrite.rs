@@ -15,7 +15,9 @@ use super::installation::Installation;
 use crate::manifest::{Change, Document, EditError, Pod, edit, pods};
 use crate::status::Status;
 use crate::warn;
-use crate::{Action, DecideError, Decision, Origin, Request, SkipReason, decide, uninject};
+use crate::{
+    Action, Configuration, DecideError, Decision, Origin, Request, SkipReason, decide, uninject,
+};
 
 /// Where the status stands in a pod.
 const STATUS_POINTER: &str = "/metadata/annotations/drainhook.io~1status";
@@ -163,6 +165,30 @@ pub(super) fn take_back(manifest: &Manifest) -> Result<Rewritten, Failure> {
         text: edited.text,
         outcomes,
     })
+}
+
+/// Injects into every pod of a text that asks, as `drainhook inject` does.
+///
+/// # Errors
+/// In words: what is no YAML or JSON, and every pod that is refused.
+pub fn inject_text(text: &str, configuration: &Configuration) -> Result<String, Vec<String>> {
+    let manifest = Manifest::read("text", None, text.to_owned())?;
+    let installation = Installation::new(configuration.clone(), std::slice::from_ref(&manifest));
+    let rewritten = inject(&manifest, &installation);
+    rewritten
+        .map(|done| done.text)
+        .map_err(|failure| failure.messages)
+}
+
+/// Takes every injection of a text back, as `drainhook uninject` does.
+///
+/// # Errors
+/// In words: what is no YAML or JSON, and every pod where that cannot be done.
+pub fn uninject_text(text: &str) -> Result<String, Vec<String>> {
+    let manifest = Manifest::read("text", None, text.to_owned())?;
+    take_back(&manifest)
+        .map(|done| done.text)
+        .map_err(|failure| failure.messages)
 }
 
 struct Injection<'a> {
@@ -382,6 +408,7 @@ fn note_sources(patched: &mut Patched, injected: &Value, sources: &BTreeMap<Stri
     };
     status.source = sources.clone();
     status.source.remove(STATUS_POINTER);
+    status.source.retain(|_, source| !is_usual(source));
     if status.source.is_empty() {
         return;
     }
@@ -392,6 +419,12 @@ fn note_sources(patched: &mut Patched, injected: &Value, sources: &BTreeMap<Stri
     if let Ok(Patch(operations)) = serde_json::from_value(operation) {
         patched.patch.0.extend(operations);
     }
+}
+
+/// Whether a number is written as it would be written anyway.
+fn is_usual(source: &str) -> bool {
+    let number: Option<i64> = source.trim().parse().ok();
+    number.is_some_and(|number| source == format!(" {number}"))
 }
 
 /// How replaced values were written, as the status of an injected pod has it.

@@ -62,7 +62,7 @@ pub(super) fn write_string(text: &str, context: Context, quotes: Quotes) -> Stri
     }
     let single = match quotes {
         // JSON inside of double quotes is unreadable.
-        Quotes::Double => text.contains(['"', '\\']) && !text.contains('\''),
+        Quotes::Double => text.matches(['"', '\\']).count() > text.matches('\'').count(),
         Quotes::Single => true,
     };
     if single && text.chars().all(is_printable) {

@@ -38,6 +38,10 @@ enum Slot {
         indicator: usize,
         column: usize,
     },
+    /// Behind a key that is written with `?`.
+    Explicit {
+        at: usize,
+    },
     /// Behind the dash of a block sequence, which is at `column`.
     Dash {
         indicator: usize,
@@ -553,6 +557,9 @@ impl<'a> Writer<'a> {
                     }
                 }
             }
+            Slot::Explicit { at } => {
+                return Err(self.notation(path, at, "with `? key`", "as `key: value`"));
+            }
             Slot::Root => {
                 self.remember(path, node.start, node.end);
                 let spread = self.text[node.start..node.end].contains('\n');
@@ -661,13 +668,13 @@ impl<'a> Writer<'a> {
                 spread,
             });
         }
-        match entry.colon {
-            Some(indicator) if !entry.explicit => Ok(Slot::Key {
+        Ok(match entry.colon {
+            Some(indicator) if !entry.explicit => Slot::Key {
                 indicator,
                 column: column(self.text, entry.start),
-            }),
-            _ => Err(self.notation(path, entry.start, "with `? key`", "as `key: value`")),
-        }
+            },
+            _ => Slot::Explicit { at: entry.start },
+        })
     }
 
     /// `[key: value]` has no braces to put anything into.

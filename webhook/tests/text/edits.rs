@@ -387,6 +387,29 @@ fn what_an_alias_repeats_is_not_changed() {
 }
 
 #[test]
+fn a_key_with_a_question_mark_keeps_it() {
+    case(
+        "? a\n: b: 1\n",
+        json!([add("/a/c", json!(2))]),
+        "? a\n: b: 1\n  c: 2\n",
+    );
+    case(
+        "? a\n: - 1\n",
+        json!([add("/a/-", json!(2))]),
+        "? a\n: - 1\n  - 2\n",
+    );
+    let replaced = apply(
+        "? a\n: 1\n",
+        &patch(json!([replace("/a", json!(2))])),
+        &BTreeMap::new(),
+    );
+    assert_eq!(
+        replaced.unwrap_err(),
+        "line 1: /a is written with `? key`; write it as `key: value`"
+    );
+}
+
+#[test]
 fn an_anchor_that_nobody_repeats_does_not_matter() {
     case(
         "a: &x\n  b: 1\n",

@@ -4,5 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod edits;
+mod injections;
 mod painter;
 mod properties;
+mod styles;

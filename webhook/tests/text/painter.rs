@@ -52,6 +52,11 @@ pub(crate) fn yaml(value: &Value, choices: &[u8]) -> String {
     painter.out
 }
 
+/// A value in YAML on one line.
+pub(crate) fn flow(value: &Value, choices: &[u8]) -> String {
+    Painter::new(choices).flow(value)
+}
+
 /// A document in JSON.
 pub(crate) fn json(value: &Value, choices: &[u8]) -> String {
     let mut painter = Painter::new(choices);
