@@ -43,7 +43,7 @@ pub enum Fault {
     Truncated,
     /// Answers with this status, as an Envoy does that is overloaded or asked wrongly.
     Status(u16),
-    /// Answers as an Envoy whose `stats_matcher` hides all statistics.
+    /// Answers with a statistic that nobody asked for, and none that was.
     NoStats,
 }
 
@@ -222,7 +222,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answe
         }
         Fault::Garbage => return Ok(shared.made_up(method, path, 200, "{\"stats\": [ <html>")),
         Fault::Empty => return Ok(shared.made_up(method, path, 200, "")),
-        Fault::NoStats => return Ok(shared.made_up(method, path, 200, "{\"stats\": []}")),
+        Fault::NoStats => return Ok(shared.made_up(method, path, 200, "server.live: 1\n")),
         Fault::Status(status) => return Ok(shared.made_up(method, path, status, "no")),
         Fault::Truncated => {
             shared.record(method, path, Bytes::new());

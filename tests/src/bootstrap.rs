@@ -153,19 +153,17 @@ impl Listener {
 
     /// Bytes, to a cluster.
     pub fn tcp(name: &str, address: SocketAddr, cluster: &str) -> Self {
-        let filters = json!([{
-            "name": "envoy.filters.network.tcp_proxy",
-            "typed_config": {
-                "@type": extension::TCP_PROXY,
-                "stat_prefix": name,
-                "cluster": cluster,
-            },
-        }]);
-        Self::new(
-            name,
-            socket_address(address),
-            json!([{ "filters": filters }]),
-        )
+        Self::new(name, socket_address(address), tcp_chain(name, cluster))
+    }
+
+    /// Bytes that come from a listener of the same Envoy, through a [`Bootstrap::internal_cluster`].
+    pub fn internal(name: &str, cluster: &str) -> Self {
+        let value = json!({
+            "name": name,
+            "internal_listener": {},
+            "filter_chains": tcp_chain(name, cluster),
+        });
+        Self { value }
     }
 
     /// HTTP/3, to a cluster.
@@ -228,9 +226,7 @@ impl Listener {
     }
 
     fn new(name: &str, address: Value, filter_chains: Value) -> Self {
-        let mut value = address_of(address);
-        value["name"] = json!(name);
-        value["filter_chains"] = filter_chains;
+        let value = json!({ "name": name, "address": address, "filter_chains": filter_chains });
         Self { value }
     }
 }
@@ -259,12 +255,20 @@ impl Identity {
     }
 }
 
-fn address_of(address: Value) -> Value {
-    json!({ "address": address })
-}
-
 fn socket_address(address: SocketAddr) -> Value {
     json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
+}
+
+fn tcp_chain(name: &str, cluster: &str) -> Value {
+    let proxy = json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {
+            "@type": extension::TCP_PROXY,
+            "stat_prefix": name,
+            "cluster": cluster,
+        },
+    });
+    json!([ { "filters": [proxy] } ])
 }
 
 fn http_manager(name: &str, codec: &str, cluster: &str) -> Value {

@@ -1,6 +1,6 @@
 //! Waiting for what must come sooner or later, and giving up with a word on what did not come.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::time;
@@ -31,5 +31,15 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> Result<bool>)
 /// When it never comes.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     let bounded = time::timeout(PATIENCE, future).await;
+    RAN_OUT.set(RAN_OUT.get() || bounded.is_err());
     bounded.with_context(|| format!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Whether a wait on this thread, which is to say of this test, was given up.
+pub(crate) fn ran_out() -> bool {
+    RAN_OUT.get()
+}
+
+thread_local! {
+    static RAN_OUT: Cell<bool> = const { Cell::new(false) };
 }

@@ -14,12 +14,14 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::patience;
+
 /// How often a process is asked whether it has ended. A wait for SIGCHLD would need a runtime that
 /// outlives every test; this costs one system call each time.
 const EXIT_POLL: Duration = Duration::from_millis(5);
 
 /// How much of its log is shown when a test fails.
-const LOG_TAIL_LINES: usize = 60;
+const LOG_TAIL_LINES: usize = 25;
 
 /// A child process. Standard output and standard error go to one file. Dropping it sends SIGKILL and
 /// waits for the end, so that nothing is left behind; when a test is failing at that moment, the tail
@@ -220,7 +222,7 @@ impl Drop for Process {
         if let Err(error) = self.kill() {
             eprintln!("{error:#}");
         }
-        if thread::panicking() {
+        if thread::panicking() || patience::ran_out() {
             eprint!("{}", self.log_tail());
         }
     }

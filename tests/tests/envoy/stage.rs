@@ -205,6 +205,7 @@ impl Setting {
         let log = self.path("termination-log");
         let mut sidecar = sidecar::Start::at(self.at(SIDECAR))
             .flag("--termination-log", &log)
+            .flag("--log-level", "debug")
             .flag("--admin", at.to_string());
         for (name, value) in &self.flags {
             sidecar = sidecar.flag(name, value);
