@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use tokio::{
     time,
 };
 
-use crate::{envoy::Admin, patience::within};
+use crate::{envoy::Admin, wait::within};
 
 /// What the proxy does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,7 +84,15 @@ impl AdminProxy {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(admin: &Admin) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), admin).await
+    }
+
+    /// Starts one at an address.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start_at(address: SocketAddr, admin: &Admin) -> Result<Self> {
+        let listener = TcpListener::bind(address).await.context("listen")?;
         let address = listener.local_addr()?;
         let sender = watch::Sender::new(0);
         let count = sender.subscribe();

@@ -23,7 +23,7 @@ pub use self::{
     tunnel::{Tunnel, WebSocket},
 };
 
-use crate::patience::within;
+use crate::wait::within;
 
 /// The name of the server in all requests, and so in the certificate of a server with TLS.
 pub const HOST: &str = "drainhook.test";

@@ -21,7 +21,6 @@ pub mod envoy;
 pub mod kubelet;
 pub mod load;
 pub mod namespace;
-pub mod patience;
 pub mod pod;
 pub mod process;
 pub mod product;

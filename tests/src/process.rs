@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::patience;
+use crate::wait;
 
 /// How often a process is asked whether it has ended. A wait for SIGCHLD would need a runtime that
 /// outlives every test; this costs one system call each time.
@@ -222,7 +222,7 @@ impl Drop for Process {
         if let Err(error) = self.kill() {
             eprintln!("{error:#}");
         }
-        if thread::panicking() || patience::ran_out() {
+        if thread::panicking() || wait::ran_out() {
             eprint!("{}", self.log_tail());
         }
     }

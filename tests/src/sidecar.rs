@@ -12,15 +12,15 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, client::conn::http1};
+use hyper::{Method, Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
-    patience::{PATIENCE, until, within},
     process::Process,
     product,
+    wait::{BOUND, until, within},
 };
 
 /// The header in which a hook carries the token.
@@ -178,7 +178,13 @@ impl Sidecar {
     /// # Errors
     /// When the sidecar cannot be reached.
     pub async fn hook(&self, path: &str) -> Result<Hook> {
-        let exchange = send(self.start.address, path, self.start.token.as_deref()).await?;
+        let exchange = send(
+            self.start.address,
+            Method::GET,
+            path,
+            self.start.token.as_deref(),
+        )
+        .await?;
         Ok(Hook {
             task: tokio::spawn(exchange),
             begun: Instant::now(),
@@ -207,13 +213,10 @@ impl Sidecar {
     /// # Errors
     /// When it does not become so.
     pub async fn status_becomes(&self, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let mut status = Value::Null;
-        let becomes = until("the status that is wanted", async || {
-            status = self.status().await?;
-            Ok(wanted(&status))
-        });
-        becomes.await?;
-        Ok(status)
+        until("the status that is wanted", async || {
+            self.status().await.ok().filter(&wanted)
+        })
+        .await
     }
 
     /// One value of `/metrics`: the line that begins with this name, labels included.
@@ -322,7 +325,7 @@ pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Exit
         .env_clear()
         .envs(variables.iter().copied());
     let mut process = Process::spawn("shutdown-manager", command)?;
-    let status = process.wait(PATIENCE).await?;
+    let status = process.wait(BOUND).await?;
     Ok((status, process.log()))
 }
 
@@ -331,11 +334,25 @@ pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(Exit
 /// # Errors
 /// When there is no answer.
 pub async fn get(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Answer> {
-    send(address, path, token).await?.await
+    call(address, Method::GET, path, token).await
+}
+
+/// Any request, on a connection of its own.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn call(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+) -> Result<Answer> {
+    within(path, send(address, method, path, token).await?).await?
 }
 
 async fn send(
     address: SocketAddr,
+    method: Method,
     path: &str,
     token: Option<&str>,
 ) -> Result<impl Future<Output = Result<Answer>> + use<>> {
@@ -343,7 +360,8 @@ async fn send(
         .await
         .with_context(|| format!("to {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::get(path).header("host", address.to_string());
+    let mut request = Request::builder().method(method).uri(path);
+    request = request.header("host", address.to_string());
     if let Some(token) = token {
         request = request.header(TOKEN_HEADER, token);
     }

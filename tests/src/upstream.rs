@@ -26,7 +26,7 @@ use tokio::{
     time,
 };
 
-use crate::patience::within;
+use crate::wait::within;
 
 /// The pause between two chunks of `/stream/NAME`.
 const CHUNK_PAUSE: Duration = Duration::from_millis(50);

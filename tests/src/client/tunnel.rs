@@ -15,7 +15,7 @@ use tokio::{
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 use super::HOST;
-use crate::patience::within;
+use crate::wait::within;
 
 /// A websocket.
 #[derive(Debug)]

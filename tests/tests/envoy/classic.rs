@@ -164,6 +164,16 @@ async fn the_admin_port_can_be_given_alone() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn the_admin_may_be_on_ipv6() -> Result<()> {
+    let port = std::net::TcpListener::bind("[::1]:0")?.local_addr()?.port();
+    let admin = format!("[::1]:{port}").parse()?;
+    let stage = Setting::new().await?.admin_at(admin).start().await?;
+    assert_eq!(stage.drain().await?.status, 200);
+    assert_eq!(stage.ready().await?, 503);
+    Ok(())
+}
+
 /// Contour #3771 and #4084.
 #[tokio::test]
 async fn a_ready_file_that_cannot_be_written_does_not_fail_the_drain() -> Result<()> {

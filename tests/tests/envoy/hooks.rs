@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use drainhook_tests::{client::Http1, patience::until};
+use drainhook_tests::{client::Http1, wait::until};
 
 use crate::stage::{Setting, Stage, WEB, holds};
 
@@ -75,7 +75,7 @@ async fn a_drain_whose_caller_hung_up_reports_its_end() -> Result<()> {
     let stage = Stage::with(&[]).await?;
     drop(stage.hook_told().await?);
     until("a report", async || {
-        Ok(!stage.termination_message().is_empty())
+        (!stage.termination_message().is_empty()).then_some(())
     })
     .await?;
     let report = stage.termination_message();

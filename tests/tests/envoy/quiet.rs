@@ -1,6 +1,6 @@
 //! When a drain that waits for quiet is over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use drainhook_tests::{
@@ -183,15 +183,35 @@ async fn enough_open_connections_may_stay_where_the_user_says_so() -> Result<()>
     Ok(())
 }
 
+/// The end is due when the last request has been over for `--idle-quiet`. An idle machine is there
+/// within half a second; the figure is printed.
+#[tokio::test]
+async fn the_drain_ends_soon_after_it_is_due() -> Result<()> {
+    let stage = Stage::with(&[("--idle-quiet", "1s"), ("--quiet", "2s")]).await?;
+    let mut client = Http1::connect(stage.at(WEB)).await?;
+    let request = client.request("/hold/slow");
+    stage.upstream().arrived("slow").await?;
+    let hook = stage.hook_told().await?;
+    holds(&hook).await;
+    stage.upstream().release("slow");
+    request.reply().await?;
+    let due = Instant::now() + Duration::from_secs(1);
+    let answer = hook.answer().await?;
+    let late = answer.at.saturating_duration_since(due);
+    println!("{late:?} after it was due");
+    assert!(late < Duration::from_secs(5), "{late:?} after it was due");
+    Ok(())
+}
+
 /// Does something five times, for longer in all than a drain takes that waits for nothing; says when
 /// the last one began, and whether the hook was answered by then.
 async fn after_some(
     hook: &Hook,
     mut something: impl AsyncFnMut() -> Result<()>,
-) -> Result<(std::time::Instant, bool)> {
-    let mut last = std::time::Instant::now();
+) -> Result<(Instant, bool)> {
+    let mut last = Instant::now();
     for _ in 0..5 {
-        last = std::time::Instant::now();
+        last = Instant::now();
         something().await?;
         tokio::time::sleep(LONG_ENOUGH / 5).await;
     }

@@ -7,8 +7,8 @@ use drainhook_tests::{
     address::Loopback,
     bootstrap::Listener,
     client::{Http1, WebSocket},
-    patience::until,
     sidecar,
+    wait::until,
 };
 use serde_json::json;
 
@@ -42,7 +42,7 @@ async fn a_drain_is_over_at_once_when_envoy_is_gone() -> Result<()> {
 async fn an_envoy_that_ended_before_the_hook_needs_no_drain() -> Result<()> {
     let mut stage = Stage::with(&[]).await?;
     until("a first look", async || {
-        Ok(stage.sidecar.log().contains("Envoy found"))
+        stage.sidecar.log().contains("Envoy found").then_some(())
     })
     .await?;
     stage.envoy.kill()?;

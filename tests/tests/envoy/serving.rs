@@ -3,11 +3,15 @@
 use anyhow::Result;
 use drainhook_tests::{
     address::Loopback,
+    admin_proxy::Fault,
     client::Http1,
     sidecar::{self, get},
 };
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
-use crate::stage::{Setting, Stage, WEB};
+use crate::stage::{BYTES, Setting, Stage, WEB};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -116,30 +120,100 @@ async fn what_does_not_exist_is_not_found_and_nothing_is_posted() -> Result<()> 
 }
 
 #[tokio::test]
-async fn status_tells_what_is_open_and_metrics_count() -> Result<()> {
-    let stage = Stage::with(&[]).await?;
-    let status = stage.sidecar.get("/status").await?;
-    assert!(status.body.contains("idle"), "{}", status.body);
+async fn status_tells_what_the_drain_waits_for() -> Result<()> {
+    let stage = Stage::with(&[("--quietened-listeners", "8081")]).await?;
+    let status = stage.sidecar.status().await?;
+    assert_eq!(status["phase"], "idle");
+    assert_eq!(status["envoys"][0]["name"], "envoy");
 
     let mut client = Http1::connect(stage.at(WEB)).await?;
     let request = client.request("/hold/slow");
     stage.upstream().arrived("slow").await?;
+    let bytes = TcpStream::connect(stage.at(BYTES)).await?;
     let hook = stage.hook_told().await?;
-    let status = stage
-        .sidecar
-        .status_becomes(|status| status.to_string().contains("wait"))
-        .await?;
-    let status = status.to_string();
-    assert!(
-        status.contains("8080") || status.contains("web"),
-        "{status}"
+    let waits = |status: &Value| {
+        let envoy = &status["envoys"][0];
+        status["phase"] == "wait" && envoy["listeners"].as_array().is_some_and(|l| l.len() == 2)
+    };
+    let status = stage.sidecar.status_becomes(waits).await?;
+    let envoy = &status["envoys"][0];
+    assert_eq!(envoy["decision"], "1 requests are in flight", "{status:#}");
+    let open = |port: u16| {
+        let name = stage.at(port).to_string().replace(':', "_");
+        let listeners = envoy["listeners"].as_array().unwrap();
+        listeners
+            .iter()
+            .find(|listener| listener["listener"] == name.as_str())
+            .unwrap()
+    };
+    assert_eq!(
+        (&open(WEB)["connections"], &open(WEB)["counts_as"]),
+        (&json!(1), &json!("counted"))
     );
+    assert_eq!(open(BYTES)["counts_as"], "quietened");
+    assert_eq!(
+        envoy["http"],
+        json!([{ "prefix": "web", "requests": 1, "upgrades": 0 }])
+    );
+
     stage.upstream().release("slow");
     request.reply().await?;
+    drop(bytes);
     hook.answer().await?;
-    let metrics = stage.sidecar.get("/metrics").await?.body;
-    assert!(metrics.contains("shutdown_manager_drain"), "{metrics}");
-    assert!(metrics.contains("# TYPE"), "{metrics}");
+    let idle = |status: &Value| status["phase"] == "idle";
+    let status = stage.sidecar.status_becomes(idle).await?;
+    assert!(
+        status["envoys"][0]["last_drain"]["reason"].is_string(),
+        "{status:#}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn metrics_count_drains_by_reason_and_calls_by_result() -> Result<()> {
+    let stage = Setting::new().await?.proxied().start().await?;
+    let metric = async |name: &str| stage.sidecar.metric(name).await;
+    let started = r#"shutdown_manager_drain_started_total{envoy="envoy"}"#;
+    let quiet = r#"shutdown_manager_drain_ended_total{envoy="envoy",reason="drained"}"#;
+    let told = r#"shutdown_manager_polls_total{call="healthcheck_fail",result="ok"}"#;
+    let failed = r#"shutdown_manager_polls_total{call="healthcheck_fail",result="status"}"#;
+    assert_eq!(metric(started).await?, 0.0);
+
+    stage.proxy().fault_on_post(Fault::Status(500));
+    let hook = stage.hook().await?;
+    stage.proxy().posted("/healthcheck/fail").await?;
+    stage.proxy().fault_on_post(Fault::None);
+    hook.answer().await?;
+    assert_eq!((metric(started).await?, metric(quiet).await?), (1.0, 1.0));
+    assert_eq!(metric(told).await?, 1.0);
+    assert!(metric(failed).await? >= 1.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_head_request_starts_no_drain_and_a_post_does() -> Result<()> {
+    let stage = Setting::new().await?.proxied().start().await?;
+    let at = stage.sidecar_address();
+    assert_eq!(
+        sidecar::call(at, Method::HEAD, "/shutdown", None)
+            .await?
+            .status,
+        405
+    );
+    assert_eq!(
+        sidecar::call(at, Method::PUT, "/shutdown", None)
+            .await?
+            .status,
+        405
+    );
+    assert_eq!(stage.proxy().posts(), [""; 0]);
+    assert_eq!(
+        sidecar::call(at, Method::POST, "/shutdown", None)
+            .await?
+            .status,
+        200
+    );
+    assert_eq!(stage.proxy().posts(), ["/healthcheck/fail"]);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ const LATER: Duration = Duration::from_secs(4);
 #[tokio::test]
 async fn a_hook_with_a_name_drains_that_envoy_alone() -> Result<()> {
     let pod = Pod::start().await?;
-    let answer = pod.sidecar.hook("/shutdown/inner").await?.answer().await?;
+    let answer = pod.sidecar.hook("//shutdown/inner").await?.answer().await?;
     assert_eq!(answer.status, 200);
     assert_eq!(pod.inner.ready().await?, 503);
     assert_eq!(pod.outer.ready().await?, 200);

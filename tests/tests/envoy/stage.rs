@@ -10,9 +10,9 @@ use drainhook_tests::{
     bootstrap::{Bootstrap, Identity, Listener},
     client::{HOST, Http1, Reply},
     envoy::{Admin, Binary, Envoy, Start, Wanted},
-    patience::until,
     sidecar::{self, Answer, Hook, Sidecar},
     upstream::Upstream,
+    wait::until,
 };
 use tempfile::TempDir;
 
@@ -187,7 +187,7 @@ impl Setting {
         let admin = envoy.admin()?.clone();
         if self.initializing {
             until("an admin interface", async || {
-                Ok(admin.get("/server_info").await.is_ok())
+                admin.get("/server_info").await.ok()
             })
             .await?;
         } else {
@@ -294,7 +294,10 @@ impl Stage {
 
     /// Waits until Envoy fails its health check.
     pub(crate) async fn told(&self) -> Result<()> {
-        until("Envoy was told", async || Ok(self.ready().await? == 503)).await
+        until("Envoy was told", async || {
+            (self.ready().await.ok()? == 503).then_some(())
+        })
+        .await
     }
 
     /// What Envoy answers to `/ready`: 200, or 503 once its health check fails.

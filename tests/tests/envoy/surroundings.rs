@@ -1,23 +1,25 @@
 //! Where the sidecar runs: without rights, without a place to write, and beside an Envoy whose admin
 //! interface is switched off.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use drainhook_tests::{
+    admin_proxy::{AdminProxy, Fault},
     bootstrap::{Bootstrap, Listener},
     client::Http1,
-    envoy::{Binary, Start, Wanted},
+    envoy::{Binary, Envoy, Start, Wanted},
     namespace,
-    patience::until,
     process::Process,
     product,
-    sidecar::{self, get},
+    sidecar::{self, Sidecar, get},
     upstream::Upstream,
+    wait::until,
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stage::{LONG_ENOUGH, Setting, holds};
+use crate::stage::{Setting, holds};
 
 /// As a pod of Pod Security "restricted" with a read-only root runs it. Making such surroundings
 /// takes root.
@@ -55,8 +57,8 @@ async fn it_needs_no_rights_no_user_and_no_place_to_write() -> Result<()> {
     command.args(["--quiet", "300ms", "--termination-log", "/termination-log"]);
     let mut process = Process::spawn("the sidecar without rights", command)?;
     until("the sidecar serves", async || {
-        assert!(process.exited()?.is_none(), "{}", process.log());
-        Ok(get(address, "/healthz", None).await.is_ok())
+        assert!(process.exited().unwrap().is_none(), "{}", process.log());
+        get(address, "/healthz", None).await.ok()
     })
     .await?;
     let uid = fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
@@ -76,48 +78,119 @@ async fn it_needs_no_rights_no_user_and_no_place_to_write() -> Result<()> {
 #[test]
 fn with_the_admin_switched_off_open_connections_are_counted_in_proc() -> Result<()> {
     namespace::run(async || {
+        let pod = Pod::start(Bootstrap::new()).await?;
+        let mut client = Http1::connect(pod.web).await?;
+        let request = client.request("/hold/slow");
+        pod.upstream.arrived("slow").await?;
+
+        let hook = pod.sidecar.hook("/shutdown").await?;
+        // It takes a while until it is sure that there is no admin interface.
+        let counted = |status: &Value| status["phase"] == "wait";
+        pod.sidecar.status_becomes(counted).await?;
+        holds(&hook).await;
+        pod.upstream.release("slow");
+        assert_eq!(request.reply().await?.body, "held");
+        // What happens on a connection cannot be seen there: an open one may carry a request.
+        holds(&hook).await;
+        drop(client);
+        let report = hook.answer().await?.body;
+        assert!(report.contains(r#""source":"sockets""#), "{report}");
+        assert!(report.contains("/proc/net/tcp"), "{report}");
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// A `stats_matcher` that hides the figures is as good as no admin interface.
+#[test]
+fn with_statistics_hidden_open_connections_are_counted_in_proc() -> Result<()> {
+    let hidden = json!({ "stats_matcher": { "reject_all": true } });
+    namespace::run(async || {
+        let bootstrap = Bootstrap::new().admin("127.0.0.1:9901".parse()?);
+        let pod = Pod::start(bootstrap.field("stats_config", hidden)).await?;
+        let client = Http1::connect(pod.web).await?;
+        let hook = pod.sidecar.hook("/shutdown").await?;
+        let admin = pod.envoy.admin()?;
+        until("Envoy was told", async || {
+            (admin.get("/ready").await.ok()?.status == 503).then_some(())
+        })
+        .await?;
+        holds(&hook).await;
+        drop(client);
+        let report = hook.answer().await?.body;
+        assert!(report.contains(r#""source":"sockets""#), "{report}");
+        assert!(!report.contains("timeout"), "{report}");
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// One reading that is empty says nothing; the next one that is not says all again.
+#[test]
+fn an_empty_reading_does_not_switch_from_the_admin_to_proc_for_good() -> Result<()> {
+    namespace::run(async || {
+        let bootstrap = Bootstrap::new().admin("127.0.0.1:9902".parse()?);
+        let pod = Pod::start(bootstrap).await?;
+        let proxy = AdminProxy::start_at("127.0.0.1:9901".parse()?, pod.envoy.admin()?).await?;
+        // Idle, which the admin interface tells and `/proc` does not.
+        let mut idle = Http1::connect(pod.web).await?;
+        idle.get("/").await?;
+        let mut client = Http1::connect(pod.web).await?;
+        let request = client.request("/hold/slow");
+        pod.upstream.arrived("slow").await?;
+
+        let hook = pod.sidecar.hook("/shutdown").await?;
+        proxy.posted("/healthcheck/fail").await?;
+        proxy.fault(Fault::Empty);
+        proxy.more_requests(1).await?;
+        proxy.fault(Fault::None);
+        holds(&hook).await;
+        pod.upstream.release("slow");
+        assert_eq!(request.reply().await?.body, "held");
+        let report = hook.answer().await?.body;
+        assert!(report.contains(r#""source":"admin""#), "{report}");
+        assert!(!idle.is_closed());
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// What a pod has in its network: Envoy, its sidecar, and here what is behind Envoy too.
+struct Pod {
+    sidecar: Sidecar,
+    envoy: Envoy,
+    upstream: Upstream,
+    web: SocketAddr,
+}
+
+impl Pod {
+    async fn start(bootstrap: Bootstrap) -> Result<Self> {
         let upstream = Upstream::start().await?;
         let web = "127.0.0.1:8080".parse()?;
-        let bootstrap = Bootstrap::new()
+        let bootstrap = bootstrap
             .listener(Listener::http("web", web, "upstream"))
             .cluster("upstream", upstream.http())
             .cluster("tunnel", upstream.tcp());
         let binary = Binary::find(Wanted::Usual)?;
-        let _envoy = Start::new(&binary)
+        let envoy = Start::new(&binary)
             .bootstrap(bootstrap.value())
             .run()
             .await?;
-        // What is behind Envoy is in the same network here, and its connections from Envoy stay.
+        // Envoy keeps its connections to what is behind it.
         let behind = format!("{},{}", upstream.http().port(), upstream.tcp().port());
         let sidecar = sidecar::Start::on_port(8090)
             .flag("--min-drain", "300ms")
             .flag("--quiet", "300ms")
+            .flag("--idle-quiet", "200ms")
             .flag("--exclude-listeners", behind)
             .flag("--termination-log", "/dev/null")
             .run()
             .await?;
-        let mut client = Http1::connect(web).await?;
-        let request = client.request("/hold/slow");
-        upstream.arrived("slow").await?;
-
-        let hook = sidecar.hook("/shutdown").await?;
-        // It may take a while until it is sure that there is no admin interface.
-        tokio::time::sleep(Duration::from_secs(15)).await;
-        assert!(
-            !hook.is_finished(),
-            "the connection was not counted: {}",
-            sidecar.log()
-        );
-        holds(&hook).await;
-        upstream.release("slow");
-        assert_eq!(request.reply().await?.body, "held");
-        tokio::time::sleep(LONG_ENOUGH).await;
-        drop(client);
-        let answer = hook.answer().await?;
-        assert_eq!(answer.status, 200);
-        assert!(answer.body.contains("/proc/net/tcp"), "{}", answer.body);
-        Ok(())
-    })
-    .context("in a network namespace")?;
-    Ok(())
+        Ok(Self {
+            sidecar,
+            envoy,
+            upstream,
+            web,
+        })
+    }
 }
