@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, process::Command};
 
 use anyhow::Result;
 use drainhook_tests::{
-    admin_proxy::{AdminProxy, Fault},
+    admin_proxy::{AdminProxy, Fault, Seen},
     bootstrap::{Bootstrap, Listener},
     client::Http1,
     envoy::{Binary, Envoy, Start, Wanted},
@@ -142,7 +142,11 @@ fn an_empty_reading_does_not_switch_from_the_admin_to_proc_for_good() -> Result<
         let hook = pod.sidecar.hook("/shutdown").await?;
         proxy.posted("/healthcheck/fail").await?;
         proxy.fault(Fault::Empty);
-        proxy.more_requests(1).await?;
+        let is_empty = |seen: &Seen| seen.path.contains("type=Gauges") && seen.body.is_empty();
+        until("an empty reading", async || {
+            proxy.seen().iter().any(is_empty).then_some(())
+        })
+        .await?;
         proxy.fault(Fault::None);
         holds(&hook).await;
         pod.upstream.release("slow");
