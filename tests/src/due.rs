@@ -5,6 +5,7 @@
 //! passed, the last connection arrived `quiet` ago, the last request ended `idle-quiet` ago.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -75,10 +76,25 @@ pub enum Reason {
     Arrivals,
     /// Requests.
     Requests,
-    /// Websockets.
+    /// Websockets that ended.
     Websockets,
+    /// The bound of websockets.
+    WebsocketBound,
     /// The bound of the whole drain.
     Timeout,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Floor => "the floor",
+            Reason::Arrivals => "last arrival",
+            Reason::Requests => "last request",
+            Reason::Websockets => "last websocket",
+            Reason::WebsocketBound => "upgrade-timeout",
+            Reason::Timeout => "drain-timeout",
+        })
+    }
 }
 
 /// When a drain was due and when it ended, both from the moment the pod was told to end.
@@ -169,11 +185,10 @@ fn due(
     // them together no longer than the upgrade-timeout.
     let last_websocket = here(true).map(|request| request.ended).max();
     let bound = due.0 + settings.upgrade_timeout;
-    let held = last_websocket
-        .filter(|at| *at > due.0)
-        .map(|at| at.min(bound));
-    if let Some(held) = held {
-        due = (held, Reason::Websockets);
+    match last_websocket {
+        Some(at) if at >= bound => due = (bound, Reason::WebsocketBound),
+        Some(at) if at > due.0 => due = (at, Reason::Websockets),
+        _ => {}
     }
     let timeout = asked + settings.drain_timeout;
     if due.0 > timeout {
@@ -253,9 +268,9 @@ mod tests {
         );
         assert_eq!(
             due(&[1], &[(Kind::EndlessWebSocket, 0, 900)]),
-            (15, Reason::Websockets)
+            (15, Reason::WebsocketBound)
         );
         let both = [(Kind::EndlessWebSocket, 0, 900), (Kind::Slow, 0, 8)];
-        assert_eq!(due(&[1], &both), (19, Reason::Websockets));
+        assert_eq!(due(&[1], &both), (19, Reason::WebsocketBound));
     }
 }

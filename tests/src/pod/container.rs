@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::manifest::{Container as Spec, Hook};
+use super::spec::{Container as Spec, Hook};
 use super::translate::Translation;
 use crate::load::Upstream;
 use crate::process::Process;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::manifest::{Container, Manifest, PodSpec};
+use super::manifest::Manifest;
+use super::spec::{Container, PodSpec};
 
 /// Where a container finds its volumes.
 ///

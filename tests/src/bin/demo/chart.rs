@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use drainhook_tests::due::Reason;
 use drainhook_tests::load::{Kind, Outcome as Ending, Request};
 use drainhook_tests::rollout::Life;
 use drainhook_tests::trial::{Outcome, Strategy};
 
-/// Shown after the last event.
-const MARGIN: f64 = 2.0;
+/// Shown after the last event, as a part of the time before: room for a few words.
+const ROOM: f64 = 0.16;
 
 /// One way of ending pods.
 pub(crate) struct Chart {
@@ -23,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// From its first to its last moment, as far as the load was there.
     pub(crate) alive: Range<f64>,
+    /// What its drain waited for longest.
+    pub(crate) waited_for: Option<Reason>,
     /// When it was told to end.
     pub(crate) told: Option<f64>,
     /// When the balancer learnt of it.
@@ -48,7 +51,7 @@ pub(crate) fn charts(outcomes: &[Outcome], learns_after: Duration) -> (Vec<Chart
             .chain(row.learnt)
             .chain(row.failures.last().copied())
     });
-    let end = (ends.fold(0.0, f64::max) + MARGIN).ceil();
+    let end = (ends.fold(0.0, f64::max) * (1.0 + ROOM)).ceil();
     (charts, end)
 }
 
@@ -86,6 +89,11 @@ fn row(outcome: &Outcome, life: &Life, learns_after: Duration) -> Row {
     Row {
         name: life.name.clone(),
         alive: seconds(life.served)..gone,
+        waited_for: outcome
+            .verdicts
+            .iter()
+            .find(|verdict| verdict.pod == life.name)
+            .map(|verdict| verdict.reason),
         told: stopped.map(|stopped| seconds(stopped.asked)),
         learnt: stopped.map(|stopped| seconds(stopped.asked + learns_after)),
         failures: moments(|request| {

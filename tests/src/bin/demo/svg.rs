@@ -53,7 +53,7 @@ const STYLE: &str = "
     .good { fill: #4cc38a; }
     .grid { stroke: #202934; }
     .serving { fill: #1c2f47; }
-    .ending { fill: #4a3716; }
+    .ending { fill: #553f19; }
     .busy { fill: #4f86c6; }
     .busy-ending { fill: #d9962e; }
     .learnt { stroke: #97a3b2; }
@@ -219,7 +219,7 @@ impl Drawing {
         }
     }
 
-    /// How long the pod took to end, behind everything that is in its lane.
+    /// How long the pod took to end and why, behind everything that is in its lane.
     fn duration(&self, out: &mut String, row: &Row, top: f64) {
         let Some(told) = row.told else { return };
         let seconds = row.alive.end - told;
@@ -228,12 +228,16 @@ impl Drawing {
             .chain(row.cuts.last().copied())
             .fold(row.alive.end, f64::max);
         let x = self.x(last) + 10.0;
+        let why = row
+            .waited_for
+            .map(|reason| format!(", {reason}"))
+            .unwrap_or_default();
         text(
             out,
             "name",
             x,
             top + LANE / 2.0 + 4.0,
-            &format!("{seconds:.1} s"),
+            &format!("{seconds:.1} s{why}"),
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use drainhook_tests::due::{Reason, Verdict};
+use drainhook_tests::due::Verdict;
 use drainhook_tests::kubelet::Stopped;
 use drainhook_tests::load::Kind;
 use drainhook_tests::trial::{Outcome, Strategy};
@@ -56,13 +56,7 @@ fn drain(verdict: &Verdict) -> String {
         "{:<12} due {:6.2} s ({}), ended {:6.2} s: {:+.2} s{}",
         verdict.pod,
         verdict.due.as_secs_f64(),
-        match verdict.reason {
-            Reason::Floor => "floor",
-            Reason::Arrivals => "last arrival",
-            Reason::Requests => "last request",
-            Reason::Websockets => "websocket",
-            Reason::Timeout => "drain-timeout",
-        },
+        verdict.reason,
         verdict.ended.as_secs_f64(),
         verdict.seconds_off(),
         if verdict.is_on_time() {
@@ -109,7 +103,7 @@ fn ending(stopped: &Stopped) -> String {
         .iter()
         .find(|container| container.name == "shutdown-manager");
     if let Some(message) = sidecar.and_then(|sidecar| sidecar.message.as_deref()) {
-        return message.lines().next().unwrap_or_default().to_owned();
+        return gist(message);
     }
     let hooks = stopped
         .containers
@@ -125,6 +119,20 @@ fn ending(stopped: &Stopped) -> String {
         "SIGTERM".to_owned()
     } else {
         hooks.join(", ")
+    }
+}
+
+/// `envoy: quiet after 8.6 s: only idle connections are open; left open: ...` without the name, which
+/// is the same in each row, the seconds, which have a column, and what was left.
+fn gist(message: &str) -> String {
+    let first = message.split(['\n', ';']).next().unwrap_or_default();
+    let words = first.split_once(": ").map_or(first, |(_, words)| words);
+    match words.split_once(" after ").and_then(|(reason, rest)| {
+        let (_, why) = rest.split_once(": ")?;
+        Some((reason, why))
+    }) {
+        Some((reason, why)) => format!("{reason}: {why}"),
+        None => words.to_owned(),
     }
 }
 
