@@ -121,7 +121,10 @@ pub(crate) fn find<'p>(
             }),
         }
     }
-    distinct_admins(&mut findings);
+    let told = |fault: &Fault| fault.reason == RejectReason::AdminUnknown;
+    if !findings.faults.iter().any(told) {
+        distinct_admins(&mut findings);
+    }
     same_base_ids(&mut findings);
     findings
 }
@@ -194,7 +197,8 @@ fn none_found(pod: &Pod<'_>) -> String {
         .collect();
     let names: Vec<&str> = pod.running().map(|container| container.name).collect();
     format!(
-        "no container runs Envoy by its image or command (there are {}){}: name it, {}: \"NAME\"",
+        "no container runs Envoy by its image or command (the pod has {}){}: if one does, name it, {}: \
+         \"NAME\"",
         list(&names),
         proxies.concat(),
         Key::Envoy.full()
@@ -222,7 +226,7 @@ fn fit<'p>(
             Err(Fault::new(
                 RejectReason::UnknownContainer,
                 format!(
-                    "{key}: there is no container {} (there are {})",
+                    "{key}: there is no container {} (the pod has {})",
                     quoted(name),
                     list(&names)
                 ),

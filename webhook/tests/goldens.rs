@@ -143,6 +143,11 @@ fn every_pod_comes_out_as_it_was_reviewed() {
 }
 
 #[test]
+fn there_are_as_many_shapes_as_are_promised() {
+    assert!(goldens().len() >= 60, "{} goldens", goldens().len());
+}
+
+#[test]
 fn a_second_time_changes_nothing() {
     for golden in goldens() {
         let Some(once) = patched(&golden.pod, &golden.decide(&golden.pod)) else {

@@ -171,12 +171,14 @@ fn plan<'c>(case: &mut Case<'c>, envoys: &[Envoy<'c>], native: bool) -> Option<P
 /// The Envoys that get our hook; what becomes of hooks that are there is said.
 fn envoy_hooks<'c>(case: &mut Case<'_>, envoys: &[Envoy<'c>]) -> Vec<&'c Container<'c>> {
     let key = Key::PreStop.full();
+    let port = case.settings.port.value;
     let mut ours = Vec::with_capacity(envoys.len());
     for container in envoys.iter().map(|envoy| envoy.container) {
-        let left_over = container
+        // One that asks the sidecar already is as good as ours.
+        let asks_us = container
             .pre_stop
-            .is_some_and(|hook| hook::is_ours(hook, None));
-        let Some(kind) = container.pre_stop_kind().filter(|_| !left_over) else {
+            .is_some_and(|hook| hook::is_ours(hook, Some(port)));
+        let Some(kind) = container.pre_stop_kind().filter(|_| !asks_us) else {
             ours.push(container);
             continue;
         };
