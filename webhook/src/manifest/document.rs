@@ -6,7 +6,7 @@ use granit_parser::{Event, Options, Parser, ScanError};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::text::{line_number, line_start};
+use super::text::{line_end, line_number, line_start};
 use super::tree::{Builder, Misplaced, Tree};
 use super::value::{MAX_DEPTH, Reader};
 
@@ -195,27 +195,25 @@ impl Stream<'_> {
 
     fn syntax_error(&mut self, document: usize, base: usize, error: &ScanError) {
         let at = base + error.marker().byte_offset().unwrap_or_default();
-        let at = at.min(self.text.len());
-        let line = &self.text[line_start(self.text, at)..];
-        let line = line.lines().next().unwrap_or_default();
-        let message = if line.contains("{{") {
-            format!(
-                "{}; this looks like a template: render it first (`helm template`), or use \
-                 drainhook as Helm's post-renderer",
-                error.info()
-            )
-        } else {
-            error.info().to_string()
-        };
-        self.fault(document, at, message);
+        self.fault(document, at, error.info());
     }
 
     fn fault(&mut self, document: usize, at: usize, message: impl fmt::Display) {
+        let at = at.min(self.text.len());
+        let start = line_start(self.text, at);
+        let template = self.text[start..line_end(self.text, start)].contains("{{");
+        let hint = if template {
+            "; this looks like a template: render it first (`helm template`), or use drainhook as \
+             Helm's post-renderer"
+        } else {
+            ""
+        };
         let line = line_number(self.text, at);
+        let message = format!("{message}{hint}");
         self.faults.push(SyntaxError {
             document,
             line,
-            message: message.to_string(),
+            message,
         });
     }
 }

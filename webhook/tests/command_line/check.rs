@@ -1,0 +1,174 @@
+//! What `check` explains.
+
+use serde_json::Value;
+
+use super::program::{POD, REFUSED, piped};
+
+fn json(arguments: &[&str], text: &str) -> (i32, Value) {
+    let run = piped(&[&["check", "--output", "json"], arguments].concat(), text);
+    (run.status, serde_json::from_str(&run.out).unwrap())
+}
+
+#[test]
+fn a_pod_is_explained_in_words() {
+    let run = piped(&["check"], POD);
+    assert_eq!(run.status, 0, "{run:?}");
+    for words in [
+        "stdin: document 1: pod/edge (line 1, namespace default)\n",
+        "  this pod gets a drain\n",
+        "  it takes part through its own annotation drainhook.io/inject\n",
+        "  Envoy is container envoy: its image is Envoy's: envoyproxy/envoy:v1.36.2\n",
+        "    its admin is at 127.0.0.1:9901: assumed",
+        "  the sidecar is a regular container: ",
+        "    + spec.containers[envoy].lifecycle: {\"preStop\":",
+        "1 pod, 1 taking part, 0 faults, 0 warnings\n",
+    ] {
+        assert!(run.out.contains(words), "{words:?} is not in\n{}", run.out);
+    }
+}
+
+#[test]
+fn each_value_is_told_with_its_source() {
+    let text = POD.replace("spec:", "    drainhook.io/quiet: 3s\nspec:");
+    let run = piped(&["check", "--set", "drain-timeout=60s"], &text);
+    let quiet = run
+        .out
+        .lines()
+        .find(|line| line.contains("drainhook.io/quiet: 3s"))
+        .unwrap();
+    assert!(quiet.ends_with("(the pod)"), "{quiet}");
+    let bound = run
+        .out
+        .lines()
+        .find(|line| line.contains("drain-timeout: 60s"))
+        .unwrap();
+    assert!(bound.ends_with("(the installation)"), "{bound}");
+    assert!(!run.out.contains("drainhook's default"));
+    let all = piped(&["check", "--all"], &text);
+    assert!(
+        all.out.contains("drainhook.io/min-drain: 5s"),
+        "{}",
+        all.out
+    );
+}
+
+#[test]
+fn what_is_to_be_fixed_fails_the_check() {
+    let run = piped(&["check"], &format!("{POD}---\n{REFUSED}"));
+    assert_eq!(run.status, 1, "{run:?}");
+    assert_eq!(run.out.matches("  to fix: ").count(), 2, "{}", run.out);
+    assert!(
+        run.out
+            .ends_with("2 pods, 2 taking part, 2 faults, 0 warnings\n"),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn warnings_fail_a_strict_check_only() {
+    let text = POD.replace("spec:\n", "spec:\n  terminationGracePeriodSeconds: 30\n");
+    assert_eq!(piped(&["check"], &text).status, 0);
+    let strict = piped(&["check", "--strict"], &text);
+    assert_eq!(strict.status, 1, "{}", strict.out);
+    assert!(
+        strict
+            .out
+            .contains("  to know: terminationGracePeriodSeconds is raised")
+    );
+}
+
+#[test]
+fn an_annotation_on_the_workload_itself_is_told() {
+    let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: edge\n  annotations:\n    drainhook.io/inject: \"true\"\nspec:\n  template:\n    spec:\n      containers:\n      - {name: envoy, image: \"envoyproxy/envoy:v1\"}\n";
+    let run = piped(&["check"], text);
+    assert!(
+        run.out.contains("its pod does not take part"),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains("on the Deployment itself"), "{}", run.out);
+    assert!(
+        piped(&["inject"], text)
+            .err
+            .contains("on the Deployment itself")
+    );
+}
+
+#[test]
+fn pods_that_do_not_take_part_are_silent_unless_asked_for() {
+    let text = POD
+        .replace("\"true\"", "\"false\"")
+        .replace("drainhook.io/inject", "other");
+    let run = piped(&["check"], &text);
+    assert_eq!(run.out, "1 pod, 0 taking part, 0 faults, 0 warnings\n");
+    assert!(
+        piped(&["check", "--all"], &text)
+            .out
+            .contains("this pod does not take part")
+    );
+}
+
+#[test]
+fn tokens_that_differ_fail_the_check() {
+    let injected = piped(&["inject", "-q"], POD).out;
+    let guarded = injected
+        .replace(
+            "    - name: SHUTDOWN_MANAGER_PORT\n",
+            "    - name: SHUTDOWN_MANAGER_TOKEN\n      value: theirs\n    - name: SHUTDOWN_MANAGER_PORT\n",
+        )
+        .replace(
+            "          path: /shutdown\n",
+            "          path: /shutdown\n          httpHeaders:\n          - {name: x-drainhook-token, value: ours}\n",
+        );
+    assert_ne!(guarded, injected);
+    let run = piped(&["check"], &guarded);
+    assert_eq!(run.status, 1, "{}", run.out);
+    assert!(run.out.contains("  broken: "), "{}", run.out);
+    let same = guarded.replace("theirs", "ours");
+    assert_eq!(piped(&["check"], &same).status, 0);
+}
+
+#[test]
+fn programs_read_the_same_as_json() {
+    let (status, json) = json(&["--strict"], &format!("{POD}---\n{REFUSED}"));
+    assert_eq!(status, 1);
+    assert_eq!(
+        json["summary"],
+        serde_json::json!({
+            "pods": 2, "takingPart": 2, "faults": 2, "warnings": 0,
+        })
+    );
+    let pod = &json["pods"][0];
+    for (key, value) in [
+        ("file", "stdin"),
+        ("kind", "Pod"),
+        ("name", "edge"),
+        ("namespace", "default"),
+        ("pointer", ""),
+        ("result", "inject"),
+        ("reason", "injected"),
+        ("optedInThrough", "pod"),
+    ] {
+        assert_eq!(pod[key], value, "{key}");
+    }
+    assert_eq!(pod["document"], 1);
+    assert_eq!(pod["envoys"][0]["container"], "envoy");
+    assert_eq!(json["pods"][1]["line"], 12);
+    assert_eq!(json["pods"][1]["faults"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn colour_is_for_those_who_ask() {
+    assert!(!piped(&["check"], POD).out.contains('\x1b'));
+    assert!(
+        piped(&["check", "--color", "always"], POD)
+            .out
+            .contains("\x1b[32mgets a drain\x1b[0m")
+    );
+    assert!(
+        !piped(&["check", "--colour", "never"], POD)
+            .out
+            .contains('\x1b')
+    );
+}
