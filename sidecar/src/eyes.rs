@@ -98,6 +98,9 @@ impl Eyes {
                 let info = self.admin.server_info().await?;
                 Observation::Server(server(&info, before, wall_clock()))
             }
+            Question::Ready => Observation::Ready {
+                is_live: self.admin.is_ready().await?,
+            },
             Question::FailHealthCheck => {
                 self.admin.fail_health_check().await?;
                 Observation::Told
@@ -121,11 +124,7 @@ impl Eyes {
             }
             Question::Counters => {
                 let counters = self.admin.counters().await?;
-                let arrived = self.layout.arrived(&counters);
-                Observation::Counters {
-                    arrived,
-                    admin_requests: counters.admin_requests,
-                }
+                Observation::Counters(self.layout.arrived(&counters))
             }
             Question::Sockets => self.sockets(),
         })
@@ -198,6 +197,7 @@ fn server(info: &ServerInfo, before: i64, after: i64) -> Server {
     };
     Server {
         is_live: info.state != ServerState::Starting,
+        is_ready: info.state == ServerState::Live,
         // Both ends are whole seconds cut off, here and there.
         started: (
             before.saturating_sub(uptime) - 1,

@@ -45,9 +45,7 @@ pub fn run(
             return exit::OK;
         }
         Err(SettingsError::Faults(faults)) => {
-            for fault in faults {
-                eprintln!("shutdown-manager: {fault}");
-            }
+            eprintln!("shutdown-manager: {}", faults.join("; "));
             return exit::USAGE;
         }
     };

@@ -8,7 +8,7 @@ mod server_info;
 
 use std::ops::ControlFlow;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::{
     listeners::Listener,
@@ -76,6 +76,25 @@ impl Admin {
         reader
             .finish()
             .map_err(|what| AdminError::Unreadable { path, what })
+    }
+
+    /// `GET /ready`: whether it is live and was not told to drain.
+    ///
+    /// # Errors
+    ///
+    /// Why that is unknown.
+    pub async fn is_ready(&self) -> Result<bool, AdminError> {
+        match self
+            .call(&Method::GET, "/ready", "", |_| ControlFlow::Continue(()))
+            .await
+        {
+            Ok(()) => Ok(true),
+            Err(AdminError::Status {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// `POST /healthcheck/fail`: from now on each response tells its client to go elsewhere.

@@ -32,6 +32,8 @@ pub enum Action {
 pub enum Question {
     /// What process is it, and in which state?
     Server,
+    /// `GET /ready`: is it still there, and still told?
+    Ready,
     /// `POST /healthcheck/fail`
     FailHealthCheck,
     /// Is there a listener that does not follow the health check?
@@ -62,12 +64,12 @@ pub enum Observation {
     },
     /// What is open.
     Gauges(Open),
-    /// What has come, and how many requests the admin has answered in its life.
-    Counters {
-        /// What extends the quiet time.
-        arrived: Arrived,
-        /// Never less than before in one process.
-        admin_requests: u64,
+    /// What has come.
+    Counters(Arrived),
+    /// Envoy's own readiness.
+    Ready {
+        /// It is ready, so that it was not told to drain.
+        is_live: bool,
     },
     /// What the kernel knows.
     Sockets {
@@ -91,6 +93,8 @@ pub enum Observation {
 pub struct Server {
     /// Whether it has served, or serves.
     pub is_live: bool,
+    /// Whether its health check was not failed.
+    pub is_ready: bool,
     /// Earliest and latest moment at which it may have started, in seconds of the system's clock,
     /// the one that Envoy itself uses: it holds when that clock is set.
     pub started: (i64, i64),
@@ -211,6 +215,7 @@ impl Question {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server_info",
+            Self::Ready => "ready",
             Self::FailHealthCheck => "healthcheck_fail",
             Self::Listeners => "listeners",
             Self::DrainListeners => "drain_listeners",

@@ -94,7 +94,7 @@ pub(super) fn run_with(
     let mut asked = Vec::new();
     let mut phases = vec![drain.phase().0];
     let mut last_look = Duration::ZERO;
-    let mut admin_requests = 100;
+
     for _ in 0..200_000 {
         let (next, action) = drain.step(observation, now);
         drain = next;
@@ -121,10 +121,10 @@ pub(super) fn run_with(
             Action::Ask(question) => {
                 asked.push((now, question));
                 let at = now + latency / 2;
-                admin_requests += 1;
+
                 let answer = fault(question, at);
                 let known = answer.is_none();
-                let answer = answer.unwrap_or_else(|| usual(question, clients, at, admin_requests));
+                let answer = answer.unwrap_or_else(|| usual(question, clients, at));
                 now += latency;
                 if now >= plan.timeout {
                     now = plan.timeout;
@@ -145,6 +145,7 @@ pub(super) fn run_with(
 pub(super) fn process(started: i64) -> Server {
     Server {
         is_live: true,
+        is_ready: false,
         started: (started - 1, started + 1),
         restart_epoch: 0,
         version: Some((1, 40)),
@@ -152,21 +153,14 @@ pub(super) fn process(started: i64) -> Server {
     }
 }
 
-pub(super) fn usual(
-    question: Question,
-    clients: &[Connection],
-    at: Duration,
-    admin_requests: u64,
-) -> Observation {
+fn usual(question: Question, clients: &[Connection], at: Duration) -> Observation {
     match question {
         Question::Server => Observation::Server(process(1_000)),
+        Question::Ready => Observation::Ready { is_live: false },
         Question::FailHealthCheck | Question::DrainListeners => Observation::Told,
         Question::Listeners => Observation::Listeners { modify_only: false },
         Question::Gauges => Observation::Gauges(open(clients, at)),
-        Question::Counters => Observation::Counters {
-            arrived: arrived(clients, at),
-            admin_requests,
-        },
+        Question::Counters => Observation::Counters(arrived(clients, at)),
         Question::Sockets => {
             let open = open(clients, at).connections;
             Observation::Sockets {

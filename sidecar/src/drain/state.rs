@@ -22,6 +22,12 @@ const WATCH: Duration = Duration::from_secs(1);
 /// How often to try what is good to know, but what a drain can do without.
 const TRIES: u32 = 3;
 
+/// One answer without stats may be an accident; so many are a configuration that hides them.
+const HIDDEN_FOR_CERTAIN: u32 = 3;
+
+/// How often to try Envoy's figures again where the kernel's stand in for them.
+const ADMIN_AGAIN: Duration = Duration::from_secs(5);
+
 /// `skip_exit` came with Envoy 1.28. Before, listeners would stop after `--drain-time-s`.
 const SKIP_EXIT_SINCE: (u32, u32) = (1, 28);
 
@@ -49,21 +55,29 @@ pub struct Drain {
     /// Whether to go on without the admin interface: it never answered.
     unreachable: bool,
     source: Source,
+    /// How often in a row gauges and counters were hidden.
+    hidden: (u32, u32),
+    admin_again_at: Duration,
     wait: Wait,
 }
 
-/// Which process it is.
+/// Which process it is. What is told to one must not be taken for told to the next.
 #[derive(Debug, Clone, Default)]
 struct Process {
     known: Option<Server>,
     is_starting: bool,
-    admin_requests: u64,
     /// Readings failed since it was last seen.
     lost_sight: bool,
     /// Ask again: it may be another one.
     doubted: bool,
+    /// It is the one that was told, and ready all the same: somebody took the telling back.
+    untold: bool,
+    /// It was asked just before it was told.
+    asked_before_telling: bool,
     tries: u32,
     ask_at: Duration,
+    /// When it was last found to be the one that was told, or could not be asked.
+    seen_at: Option<Duration>,
 }
 
 /// What is left to do about listeners that do not follow the health check.
@@ -97,6 +111,8 @@ impl Drain {
             },
             unreachable: false,
             source: Source::Admin,
+            hidden: (0, 0),
+            admin_again_at: Duration::ZERO,
             wait: Wait::new(plan),
         }
     }
@@ -165,25 +181,22 @@ impl Drain {
                 self.gone = Some("Envoy is gone: its admin interface refuses connections");
             }
             Observation::Refused | Observation::Unknown => return self.failed(question, now),
-            Observation::Hidden if question == Question::Counters => self.wait.counters_hidden(now),
-            Observation::Hidden if question == Question::Gauges && self.plan.sockets => {
-                self.source = Source::Sockets;
-            }
-            Observation::Hidden => return self.failed(question, now),
+            Observation::Hidden => return self.hidden(question, now),
             Observation::Told if question == Question::FailHealthCheck => self.told = Some(now),
             Observation::Told => self.listeners = Listeners::Settled,
             Observation::Server(server) => return self.identify(server, now),
+            Observation::Ready { is_live } => return self.seen(is_live, now),
             Observation::Listeners { modify_only: true } => {
                 self.listeners = Listeners::Tell { tries: 0 };
             }
             Observation::Listeners { modify_only: false } => self.listeners = Listeners::Settled,
-            Observation::Gauges(open) => self.wait.gauges(open, now, asked_at),
-            Observation::Counters {
-                arrived,
-                admin_requests,
-            } => {
-                self.process.doubted |= admin_requests < self.process.admin_requests;
-                self.process.admin_requests = admin_requests;
+            Observation::Gauges(open) => {
+                self.source = Source::Admin;
+                self.hidden.0 = 0;
+                self.wait.gauges(open, now, asked_at);
+            }
+            Observation::Counters(arrived) => {
+                self.hidden.1 = 0;
                 self.wait.counters(arrived, now, asked_at);
             }
             Observation::Sockets {
@@ -205,17 +218,24 @@ impl Drain {
     }
 
     fn failed(&mut self, question: Question, now: Duration) {
-        if question == Question::Server {
+        match question {
             // It stays unknown, but there are other signs of an end.
-            self.process.tries += 1;
-            self.process.ask_at = now + WATCH;
-            self.process.doubted &= self.process.tries < TRIES;
-            return;
+            Question::Server => {
+                self.process.tries += 1;
+                self.process.ask_at = now + WATCH;
+                self.process.asked_before_telling = true;
+                self.process.doubted &= self.process.tries < TRIES;
+                return;
+            }
+            Question::Ready => {
+                self.process.seen_at = Some(now);
+                self.process.lost_sight = true;
+                return;
+            }
+            _ => self.process.lost_sight = true,
         }
         let (first, longest) = RETRY;
-        let pause = first
-            .saturating_mul(1 << self.failures.min(16))
-            .min(longest);
+        let pause = first.saturating_mul(1 << (self.unrest / 2)).min(longest);
         self.failures = self.failures.saturating_add(1);
         self.unrest = (self.unrest + 2).min(MOST_UNREST);
         self.retry_at = now + pause;
@@ -228,13 +248,45 @@ impl Drain {
                     self.listeners = Listeners::Settled;
                 }
             }
-            _ => self.process.lost_sight = true,
+            _ => {}
         }
+    }
+
+    /// Stats are missing that every Envoy has. The kernel's figures stand in for gauges; nothing
+    /// stands in for counters, so that anything may have arrived until now.
+    fn hidden(&mut self, question: Question, now: Duration) {
+        self.answered = true;
+        let times = match question {
+            Question::Counters => &mut self.hidden.1,
+            _ => &mut self.hidden.0,
+        };
+        *times = times.saturating_add(1);
+        if *times < HIDDEN_FOR_CERTAIN {
+            return self.failed(question, now);
+        }
+        match question {
+            Question::Counters => self.wait.counters_hidden(now),
+            Question::Gauges if self.plan.sockets => {
+                self.source = Source::Sockets;
+                self.admin_again_at = now + ADMIN_AGAIN;
+            }
+            _ => return self.failed(question, now),
+        }
+        self.failures = 0;
+    }
+
+    /// Envoy was asked whether it is ready: after it was told, it is not.
+    fn seen(&mut self, is_live: bool, now: Duration) {
+        self.answered = true;
+        self.process.seen_at = Some(now);
+        self.process.doubted |= is_live && self.told.is_some() && !self.process.untold;
     }
 
     fn identify(&mut self, server: Server, now: Duration) {
         self.answered = true;
         self.process.ask_at = now + WATCH;
+        self.process.asked_before_telling = true;
+        self.process.seen_at = Some(now);
         self.process.doubted = false;
         self.process.tries = 0;
         self.process.is_starting = !server.is_live;
@@ -242,7 +294,9 @@ impl Drain {
             Some(known) if known.is_other(&server) => {
                 self.gone = Some("Envoy was restarted: the new process is left alone");
             }
-            Some(_) => {}
+            Some(_) => {
+                self.process.untold = self.told.is_some() && server.is_live && server.is_ready
+            }
             None => self.process.known = Some(server),
         }
     }
@@ -255,6 +309,7 @@ impl Drain {
             return self.finish(Reason::Timeout, now, "drain-timeout was reached");
         }
         if self.phase == Phase::Delay && now >= self.plan.delay {
+            self.process.asked_before_telling = false;
             self.enter(Phase::Notify, now);
         }
         if self.phase == Phase::Notify
@@ -277,6 +332,9 @@ impl Drain {
             return None;
         }
         if self.told.is_none() {
+            if !self.process.asked_before_telling {
+                return Some(Action::Ask(Question::Server));
+            }
             if self.failures > 0 && !self.answered && now >= STARTUP {
                 return Some(self.without_admin(now));
             }
@@ -338,40 +396,62 @@ impl Drain {
         };
         let in_close_look = close_from.is_some_and(|from| now >= from);
         if self.failures > 0 {
-            // A cycle that failed begins anew.
-            return self.ask_at(self.retry_at, self.first_question(), now);
+            // A look that failed begins anew.
+            return self.ask_at(self.retry_at, self.first_question(now), now);
         }
-        if let Some(question) = self.wait.rest_of_cycle() {
+        if let Some(question) = self.wait.rest_of_look() {
             return Action::Ask(question);
         }
-        if self.wait.cycle_is_complete() {
+        if self.wait.look_is_complete() {
             if self.phase == Phase::Wait
                 && !self.process.is_starting
                 && let Some((reason, words)) = self.wait.verdict(now)
             {
+                // The last word is about the process that was told.
+                if !self.unreachable && self.process.seen_at < self.wait.look_began() {
+                    return Action::Ask(Question::Ready);
+                }
                 return self.finish(reason, now, words);
             }
-            self.poll_at = if in_close_look {
-                self.wait.next_look(now)
-            } else {
-                // Not past the moment at which it matters.
-                let matters = close_from
-                    .or(self.wait.next_check())
-                    .unwrap_or(Duration::MAX);
-                (now + WATCH).min(matters)
-            };
-            self.wait.end_cycle();
+            self.poll_at = self.wait.next_look(now);
+            self.wait.end_look();
             self.unrest = self.unrest.saturating_sub(1);
         }
-        let until = match self.phase {
+        let see_at = self
+            .process
+            .seen_at
+            .map_or(Duration::ZERO, |seen_at| seen_at + WATCH);
+        if now >= see_at && !self.unreachable {
+            return Action::Ask(Question::Ready);
+        }
+        // Until it matters what is open, it is enough that Envoy is there.
+        let look_at = match (close_from, self.phase) {
+            (Some(_), _) if in_close_look => self.poll_at,
+            (Some(from), _) => from,
+            (None, Phase::Wait) => self.poll_at,
+            (None, _) => self.floor_end(),
+        };
+        let phase_end = match self.phase {
             Phase::Delay => self.plan.delay,
             Phase::Floor => self.floor_end(),
             _ => Duration::MAX,
         };
-        if now < until && until < self.poll_at {
-            return self.sleep(until);
+        let may_look = in_close_look || self.phase == Phase::Wait;
+        if may_look && now >= look_at {
+            return Action::Ask(self.first_question(now));
         }
-        self.ask_at(self.poll_at, self.first_question(), now)
+        let see_at = if self.unreachable {
+            Duration::MAX
+        } else {
+            see_at
+        };
+        self.sleep(
+            [look_at, phase_end, see_at]
+                .into_iter()
+                .filter(|at| *at > now)
+                .min()
+                .unwrap_or(now + WATCH),
+        )
     }
 
     fn must_identify(&self, now: Duration) -> bool {
@@ -381,10 +461,10 @@ impl Drain {
         asked_for && now >= process.ask_at && !self.unreachable && self.failures == 0
     }
 
-    fn first_question(&self) -> Question {
+    fn first_question(&self, now: Duration) -> Question {
         match self.source {
-            Source::Admin => Question::Gauges,
-            Source::Sockets => Question::Sockets,
+            Source::Sockets if self.unreachable || now < self.admin_again_at => Question::Sockets,
+            _ => Question::Gauges,
         }
     }
 

@@ -7,16 +7,16 @@ use crate::reading::{Arrived, Open};
 
 /// Between two close looks. The end is due at a moment, and half a second later it must have
 /// happened: what is noticed this much late leaves room for the rest.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(150);
 
 /// A look that costs Envoy's main thread a lot (a big configuration, a tight CPU limit) is taken
-/// less often: a fifth of the time at most, down to this.
+/// less often: a fifth of the time at most, and with no longer pause than this.
 const RAREST_LOOK: Duration = Duration::from_secs(1);
-const COST_FACTOR: u32 = 5;
+const COST_FACTOR: u32 = 4;
 
 /// Counters decide nothing while requests are in flight, but must be known when the last one ends:
 /// else the quiet time could only begin then. So every second look reads them too.
-const COUNTERS_IN_FLIGHT: Duration = Duration::from_millis(300);
+const COUNTERS_IN_FLIGHT: Duration = Duration::from_millis(250);
 
 /// The figures, and the rules.
 #[derive(Debug, Clone)]
@@ -25,23 +25,24 @@ pub(super) struct Wait {
     open: Option<Open>,
     arrived: Option<Arrived>,
     counters_at: Option<Duration>,
-    counters_hidden: bool,
-    last_arrival: Duration,
-    last_request: Duration,
+    look_began: Option<Duration>,
+    /// `None`: nothing ever came.
+    last_arrival: Option<Duration>,
+    last_request: Option<Duration>,
     /// Requests were in flight at the last look.
     was_busy: bool,
     /// Since when nothing but upgrades and TCP connections holds up the end.
     held_since: Option<Duration>,
     begun: Duration,
     check_at: Option<Duration>,
-    cycle: Cycle,
+    look: Look,
     cost: Duration,
 }
 
 /// One look: gauges first, then counters where they are needed. In this order nothing is missed:
 /// a request that comes after the gauges were read is in the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cycle {
+enum Look {
     None,
     Gauges,
     Complete,
@@ -54,14 +55,14 @@ impl Wait {
             open: None,
             arrived: None,
             counters_at: None,
-            counters_hidden: false,
-            last_arrival: Duration::ZERO,
-            last_request: Duration::ZERO,
+            look_began: None,
+            last_arrival: None,
+            last_request: None,
             was_busy: false,
             held_since: None,
             begun: Duration::ZERO,
             check_at: None,
-            cycle: Cycle::None,
+            look: Look::None,
             cost: Duration::ZERO,
         }
     }
@@ -84,47 +85,45 @@ impl Wait {
         let busy = open.requests > 0;
         if busy || self.was_busy {
             // The end of a request is a sign of life like its beginning.
-            self.last_request = now;
+            self.last_request = Some(now);
         }
         self.was_busy = busy;
         self.open = Some(open);
         self.cost = now.saturating_sub(asked_at);
-        if self.counters_hidden {
-            self.counters_hidden(now);
-        }
-        let known_enough = self.counters_hidden
-            || (busy
-                && self
-                    .counters_at
-                    .is_some_and(|at| now < at + COUNTERS_IN_FLIGHT));
-        self.cycle = if known_enough {
-            Cycle::Complete
+        self.look_began = Some(asked_at);
+        let known_enough = busy
+            && self
+                .counters_at
+                .is_some_and(|at| now < at + COUNTERS_IN_FLIGHT);
+        self.look = if known_enough {
+            Look::Complete
         } else {
-            Cycle::Gauges
+            Look::Gauges
         };
     }
 
     pub(super) fn counters(&mut self, arrived: Arrived, now: Duration, asked_at: Duration) {
-        let before = self.arrived.replace(arrived);
+        // What came before the first look came just now, for all we know; unless nothing ever did.
+        let before = self.arrived.replace(arrived).unwrap_or_default();
         // Differing, not growing: a listener that was removed or a reset of the counters is no
         // reason to stop watching.
-        if before.is_none_or(|before| before.connections != arrived.connections) {
-            self.last_arrival = now;
+        if before.connections != arrived.connections {
+            self.last_arrival = Some(now);
         }
-        if before.is_none_or(|before| before.requests != arrived.requests) {
-            self.last_request = now;
+        if before.requests != arrived.requests {
+            self.last_request = Some(now);
         }
         self.counters_at = Some(now);
         self.cost = self.cost.saturating_add(now.saturating_sub(asked_at));
-        self.cycle = Cycle::Complete;
+        self.look = Look::Complete;
     }
 
     /// Without counters anything may have arrived until now.
     pub(super) fn counters_hidden(&mut self, now: Duration) {
-        self.counters_hidden = true;
-        self.last_arrival = now;
-        self.last_request = now;
-        self.cycle = Cycle::Complete;
+        self.counters_at = Some(now);
+        self.last_arrival = Some(now);
+        self.last_request = Some(now);
+        self.look = Look::Complete;
     }
 
     /// The kernel sees connections and not what happens on them: each may carry a request.
@@ -146,7 +145,7 @@ impl Wait {
     /// A look failed: what was known before is not known now.
     pub(super) fn unknown(&mut self) {
         self.open = None;
-        self.cycle = Cycle::None;
+        self.look = Look::None;
     }
 
     /// What was open at the last look, where it succeeded.
@@ -154,16 +153,20 @@ impl Wait {
         self.open
     }
 
-    pub(super) fn rest_of_cycle(&self) -> Option<Question> {
-        (self.cycle == Cycle::Gauges).then_some(Question::Counters)
+    pub(super) fn rest_of_look(&self) -> Option<Question> {
+        (self.look == Look::Gauges).then_some(Question::Counters)
     }
 
-    pub(super) fn cycle_is_complete(&self) -> bool {
-        self.cycle == Cycle::Complete
+    pub(super) fn look_is_complete(&self) -> bool {
+        self.look == Look::Complete
     }
 
-    pub(super) fn end_cycle(&mut self) {
-        self.cycle = Cycle::None;
+    pub(super) fn look_began(&self) -> Option<Duration> {
+        self.look_began
+    }
+
+    pub(super) fn end_look(&mut self) {
+        self.look = Look::None;
     }
 
     /// Whether the wait is over, after a complete look.
@@ -196,7 +199,15 @@ impl Wait {
 
     /// When to look again, after a complete close look that was not the last.
     pub(super) fn next_look(&self, now: Duration) -> Duration {
-        let usual = now + (self.cost * COST_FACTOR).clamp(LOOK, RAREST_LOOK);
+        if let Some(check_at) = self.check_at {
+            return if check_at > now {
+                check_at
+            } else {
+                now + self.plan.check_interval
+            };
+        }
+        let pause = (self.cost * COST_FACTOR).min(RAREST_LOOK);
+        let usual = (self.look_began.unwrap_or(now) + LOOK).max(now + pause);
         // At the very moment at which it may be over: not a look's time later.
         let held = self
             .held_since
@@ -206,11 +217,6 @@ impl Wait {
             .flatten()
             .filter(|moment| *moment > now)
             .fold(usual, Duration::min)
-    }
-
-    /// When the classic loop looks again.
-    pub(super) fn next_check(&self) -> Option<Duration> {
-        self.check_at
     }
 
     /// Why it is not over yet, in words.
@@ -231,9 +237,12 @@ impl Wait {
         if requests > 0 {
             format!("{requests} requests are in flight")
         } else if now < self.due() {
-            let arrival = now.saturating_sub(self.last_arrival).as_secs_f64();
-            let request = now.saturating_sub(self.last_request).as_secs_f64();
-            format!("last connection came {arrival:.1} s ago, last request {request:.1} s ago")
+            let ago = |moment: Option<Duration>| match moment {
+                Some(moment) => format!("{:.1} s ago", now.saturating_sub(moment).as_secs_f64()),
+                None => "never".to_owned(),
+            };
+            let (arrival, request) = (ago(self.last_arrival), ago(self.last_request));
+            format!("last connection: {arrival}, last request: {request}")
         } else {
             format!("{upgrades} upgrades and {other} connections that are not HTTP are open")
         }
@@ -256,14 +265,17 @@ impl Wait {
 
     /// When it may be over, as far as is known now and nothing is in flight.
     fn due(&self) -> Duration {
-        let requests = self.last_request + self.plan.idle_quiet;
+        let requests = self
+            .last_request
+            .map_or(Duration::ZERO, |last| last + self.plan.idle_quiet);
         self.arrivals_due().max(requests.min(self.arrivals_end()))
     }
 
     fn arrivals_due(&self) -> Duration {
-        (self.last_arrival + self.plan.quiet)
-            .min(self.arrivals_end())
-            .max(self.begun)
+        let arrivals = self
+            .last_arrival
+            .map_or(Duration::ZERO, |last| last + self.plan.quiet);
+        arrivals.min(self.arrivals_end()).max(self.begun)
     }
 
     /// From here on what comes and goes no longer holds up the end: a load balancer's health checks

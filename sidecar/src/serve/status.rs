@@ -114,7 +114,7 @@ async fn idle(group: &Group, envoy: &Envoy, last_drain: Option<DrainReport>) -> 
         Ok(info) => {
             let state = match info.state {
                 ServerState::Live => "live",
-                ServerState::Draining => "draining, by somebody else",
+                ServerState::Draining => "draining",
                 ServerState::Starting => "starting",
             };
             let mut eyes = group.eyes(envoy);
