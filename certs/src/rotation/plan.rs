@@ -315,7 +315,12 @@ impl Planner {
         let asked_for = request.is_some() && request != rotation.honoured.as_deref();
         let standing = |authority: &Authority| authority.certificate.validity.at(now);
         let starts = match (rotation.phase, &rotation.current, &rotation.next) {
-            (Phase::Steady, Some(current), _) => asked_for || self.due(current, now),
+            // With a caBundle that is wrong or cannot be read a rotation would get no further: it
+            // waits, unless nobody can go on without it.
+            (Phase::Steady, Some(current), _) => {
+                let wanted = asked_for || self.due(current, now);
+                wanted && right == Some(true) || standing(current) != Standing::Valid
+            }
             // What was to be dropped stays trusted beside the third one.
             (Phase::Switched, Some(current), _) => standing(current) != Standing::Valid,
             // Nobody could sign with it. One that is not valid yet, because some clock was or is

@@ -157,6 +157,21 @@ fn a_ca_is_replaced_when_it_is_old_ending_expired_or_not_yet_valid_and_not_befor
 }
 
 #[test]
+fn a_rotation_waits_for_every_bundle_to_be_right_unless_nobody_could_sign_any_more() {
+    let ca = mint(at(0));
+    for (second, starts) in [(60, false), (199, false), (201, true)] {
+        for configurations in [
+            configurations(&[foreign(at(0))]),
+            vec![Configuration::Unknown],
+        ] {
+            let seen = observed(&steady(&ca, at(0)), configurations);
+            let plan = plan(&seen, None, LONG, at(second));
+            assert_eq!(plan.secret.is_some(), starts, "at {second}");
+        }
+    }
+}
+
+#[test]
 fn each_new_request_rotates_once() {
     let ca = mint(at(0));
     let mut seen = observed(&steady(&ca, at(0)), configurations(&certificates(&[&ca])));
