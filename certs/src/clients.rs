@@ -178,3 +178,141 @@ impl fmt::Debug for ClientAuthority {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+    use rustls::{ClientConfig, ClientConnection, ServerConnection};
+    use rustls_pki_types::{PrivateKeyDer, ServerName};
+
+    use super::*;
+    use crate::authority::Authority;
+    use crate::certificate::armored;
+    use crate::lifetimes::Lifetimes;
+    use crate::names::ServerNames;
+    use crate::served::{Served, server_config};
+    use crate::status::Mode;
+
+    /// A CA of clients.
+    struct Clients(CertifiedIssuer<'static, KeyPair>);
+
+    impl Clients {
+        fn new() -> Self {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        }
+
+        fn pem(&self) -> String {
+            armored("CERTIFICATE", self.0.der())
+        }
+
+        fn client(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+            let mut params = CertificateParams::default();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &self.0).unwrap();
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            (vec![certificate.der().clone()], key)
+        }
+    }
+
+    /// A server that verifies clients by `verifier`, and whether it lets this one in.
+    fn lets_in(verifier: &Arc<dyn ClientCertVerifier>, clients: Option<&Clients>) -> bool {
+        let now = SystemTime::now();
+        let lifetimes = Lifetimes::default();
+        let authority = Authority::issue("drainhook", now, &lifetimes).unwrap();
+        let names = ServerNames::new(["localhost".to_owned()]).unwrap();
+        let served = Arc::new(Served::default());
+        served.replace(authority.mint(&names, now, &lifetimes).unwrap().key);
+        let config = server_config(served, Some(Arc::clone(verifier))).unwrap();
+        let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.der).unwrap();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match clients.map(Clients::client) {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+            None => config.with_no_client_auth(),
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+        while server.is_handshaking() {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            let mut rest = wire.as_slice();
+            while !rest.is_empty() {
+                server.read_tls(&mut rest).unwrap();
+                if server.process_new_packets().is_err() {
+                    return false;
+                }
+            }
+            let mut wire = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            let mut rest = wire.as_slice();
+            while !rest.is_empty() {
+                client.read_tls(&mut rest).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+        server.peer_certificates().is_some()
+    }
+
+    #[test]
+    fn only_clients_of_the_ca_in_the_file_get_in_and_a_faulty_file_changes_nothing() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("ca.crt");
+        let (ours, others) = (Clients::new(), Clients::new());
+        let status = Status::new(Mode::Files);
+        let reloaded = Arc::new(Reloaded {
+            inner: ArcSwapOption::empty(),
+        });
+        let verifier: Arc<dyn ClientCertVerifier> = Arc::clone(&reloaded) as _;
+        let mut file = AuthorityFile {
+            path: path.clone(),
+            status: status.clone(),
+            read: None,
+            verifier: reloaded,
+        };
+        let admitted = |file: &mut AuthorityFile| {
+            file.look();
+            [None, Some(&ours), Some(&others)].map(|clients| lets_in(&verifier, clients))
+        };
+
+        assert_eq!(
+            admitted(&mut file),
+            [false; 3],
+            "without a file nobody gets in"
+        );
+        fs::write(&path, ours.pem()).unwrap();
+        assert_eq!(admitted(&mut file), [false, true, false]);
+        for faulty in ["", "garbage", &ours.pem()[..100]] {
+            fs::write(&path, faulty).unwrap();
+            assert_eq!(admitted(&mut file), [false, true, false], "{faulty:?}");
+            assert!(
+                status
+                    .facts()
+                    .standing
+                    .contains_key(&Fault::ClientAuthority)
+            );
+        }
+        fs::remove_file(&path).unwrap();
+        assert_eq!(admitted(&mut file), [false, true, false]);
+        fs::write(&path, format!("{}{}", ours.pem(), others.pem())).unwrap();
+        assert_eq!(admitted(&mut file), [false, true, true]);
+        fs::write(&path, others.pem()).unwrap();
+        assert_eq!(admitted(&mut file), [false, false, true]);
+        let facts = status.facts();
+        assert_eq!((facts.client_authority_loads, facts.standing.len()), (3, 0));
+    }
+}

@@ -34,7 +34,9 @@ pub enum Fault {
     Expired,
     /// The certificate is not valid yet: the clock here or at the issuer is wrong.
     NotYetValid,
-    /// There is no Secret, or no CA in it that could sign.
+    /// There is no Secret.
+    NoSecret,
+    /// No CA in the Secret is valid now.
     NoAuthority,
     /// The Kubernetes API cannot be read: what was known last is used.
     Disconnected,
@@ -48,13 +50,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unreadable,
         Self::Empty,
         Self::Malformed,
         Self::KeyMismatch,
         Self::Expired,
         Self::NotYetValid,
+        Self::NoSecret,
         Self::NoAuthority,
         Self::Disconnected,
         Self::Issue,
@@ -72,6 +75,7 @@ impl Fault {
             Self::KeyMismatch => "key_mismatch",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
+            Self::NoSecret => "no_secret",
             Self::NoAuthority => "no_authority",
             Self::Disconnected => "disconnected",
             Self::Issue => "issue",

@@ -5,6 +5,8 @@ mod configurations;
 mod publisher;
 pub(crate) mod replica;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 pub use self::configurations::ConfigurationName;
 pub use self::publisher::{Publisher, PublisherOptions};

@@ -60,7 +60,7 @@ pub(crate) fn source(client: Client, options: SelfManagedOptions) -> Source {
     }
 }
 
-struct Replica {
+pub(super) struct Replica {
     options: SelfManagedOptions,
     served: Arc<Served>,
     status: Status,
@@ -72,7 +72,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn new(options: SelfManagedOptions, served: Arc<Served>, status: Status) -> Self {
+    pub(super) fn new(options: SelfManagedOptions, served: Arc<Served>, status: Status) -> Self {
         Self {
             options,
             served,
@@ -84,23 +84,23 @@ impl Replica {
     }
 
     /// The Secret was seen; none where it does not exist.
-    fn see(&mut self, seen: Option<&Secret>) {
+    pub(super) fn see(&mut self, seen: Option<&Secret>) {
         self.status.clear(Fault::Disconnected);
         let name = &self.options.secret;
         let Some(seen) = seen else {
             self.status.clear(Fault::Malformed);
             self.status
-                .fault(Fault::NoAuthority, format!("{name} does not exist"));
+                .fault(Fault::NoSecret, format!("{name} does not exist"));
             return;
         };
         match secret::parts(seen).assemble() {
             Ok(rotation) => {
                 self.status.clear(Fault::Malformed);
-                self.status.clear(Fault::NoAuthority);
+                self.status.clear(Fault::NoSecret);
                 self.rotation = Some(rotation);
             }
             Err(damage) => {
-                self.status.clear(Fault::NoAuthority);
+                self.status.clear(Fault::NoSecret);
                 self.status
                     .fault(Fault::Malformed, format!("{name}: {}", damage.join("; ")));
             }
@@ -116,16 +116,17 @@ impl Replica {
     }
 
     /// Mints where it is time to, and looks whether clients would accept what is served.
-    fn serve(&mut self, now: SystemTime) {
+    pub(super) fn serve(&mut self, now: SystemTime) {
         let Some(rotation) = &self.rotation else {
             return;
         };
-        match rotation.choose(self.held.as_ref(), now) {
-            Some(authority) if self.due(authority, now) => {
-                let authority = authority.clone();
-                self.mint(authority, now);
+        match rotation.choose(self.held.as_ref(), now).cloned() {
+            Some(authority) => {
+                self.status.clear(Fault::NoAuthority);
+                if self.due(&authority, now) {
+                    self.mint(authority, now);
+                }
             }
-            Some(_) => {}
             None => self.status.fault(
                 Fault::NoAuthority,
                 format!("{} holds no CA that is valid now", self.options.secret),
@@ -147,7 +148,6 @@ impl Replica {
         match authority.mint(&self.options.names, now, &self.options.lifetimes) {
             Ok(leaf) => {
                 self.status.clear(Fault::Issue);
-                self.status.clear(Fault::NoAuthority);
                 self.served.replace(Arc::clone(&leaf.key));
                 self.status
                     .served(leaf.validity, Some(authority.certificate.validity));
