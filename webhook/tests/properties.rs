@@ -337,7 +337,7 @@ proptest! {
                 settings.token.is_some(),
                 container["env"].to_string().contains("SHUTDOWN_MANAGER_TOKEN")
             );
-            let grace = patched["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap();
+            let grace = patched["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
             prop_assert!(settings.plan.timeout.as_secs() + 5 <= grace);
         }
     }
@@ -400,4 +400,32 @@ fn enough_of_the_generated_pods_are_injected() {
     }
     assert!(reasons["injected"] > 200, "{reasons:?}");
     assert!(reasons.len() >= 12, "{reasons:?}");
+}
+
+#[test]
+fn a_pod_of_a_hundred_containers_has_each_of_them_wait() {
+    let mut containers: Vec<Value> = (0..99)
+        .map(|number| json!({"name": format!("app-{number}"), "image": "app:1"}))
+        .collect();
+    containers.insert(
+        50,
+        json!({"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}),
+    );
+    let pod = json!({
+        "metadata": {"annotations": {"drainhook.io/inject": "true"}},
+        "spec": {"containers": containers},
+    });
+    let configuration = drainhook_webhook::Configuration::default();
+    let situation = Situation {
+        pod: pod.clone(),
+        namespace: None,
+        configuration,
+        token: None,
+        origin: Origin::Admission,
+    };
+    let patched = patched(&situation, &pod).unwrap();
+    let hooks = patched.to_string().matches("\"/wait\"").count();
+    assert_eq!(hooks, 99);
+    assert_eq!(patched["spec"]["containers"].as_array().unwrap().len(), 101);
+    assert_eq!(uninject(&patched).unwrap().unwrap().pod, pod);
 }
