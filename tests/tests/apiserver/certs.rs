@@ -359,7 +359,7 @@ fn publisher_rules() -> Value {
 fn reader_rules() -> Value {
     json!([{
         "apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET],
-        "verbs": ["get", "list", "watch"],
+        "verbs": ["list", "watch"],
     }])
 }
 
