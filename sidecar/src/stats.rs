@@ -147,9 +147,17 @@ impl GaugeReader {
         rows.finish(|name, value| gauge(&mut gauges, name, value))?;
         gauges.listeners.remove(ADMIN_THREAD);
         // The admin counts the connection and the request of this very reading.
-        let missing = if gauges.listeners.remove(ADMIN).is_none() {
+        let missing = if gauges
+            .listeners
+            .remove(ADMIN)
+            .is_none_or(|own| own.active == 0)
+        {
             Some("listener.admin.downstream_cx_active")
-        } else if gauges.http.remove(ADMIN).is_none() {
+        } else if gauges
+            .http
+            .remove(ADMIN)
+            .is_none_or(|own| own.requests == 0)
+        {
             Some("http.admin.downstream_rq_active")
         } else {
             None
