@@ -73,7 +73,8 @@ size: sidecar ## is the sidecar small and static?
 
 .PHONY: envoy
 envoy: target-musl ## the drain against the real Envoy, oldest and newest
-	$(CARGO) test --locked --package drainhook-tests --test envoy
+	@# These tests wait far more than they work, so there may be many at a time.
+	$(CARGO) test --locked --package drainhook-tests --test envoy -- --test-threads 8
 
 .PHONY: rollout
 rollout: target-musl ## rolling updates under load: nothing may fail

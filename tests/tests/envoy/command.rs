@@ -107,16 +107,7 @@ async fn wrong_flags_are_a_usage_error_that_names_all_of_them() -> Result<()> {
         for name in named {
             assert!(output.contains(name), "{flags:?}: no {name} in {output}");
         }
-        let faults = named
-            .iter()
-            .filter(|name| name.starts_with("--"))
-            .count()
-            .max(1);
-        assert_eq!(
-            output.trim_end().lines().count(),
-            faults,
-            "not a line for each: {output}"
-        );
+        assert_one_line(&output);
     }
     Ok(())
 }
