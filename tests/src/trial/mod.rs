@@ -131,20 +131,17 @@ impl Running {
         Arc::clone(self.load.recorder())
     }
 
-    /// Rolls the pods as planned and lets the load end.
+    /// Rolls the pods as planned. The load goes on.
     ///
     /// # Errors
     /// Where a pod does not come up or cannot be stopped.
-    pub async fn finish(self) -> Result<Outcome> {
-        let Running { trial, load, began } = self;
+    pub async fn roll(&mut self) -> Result<()> {
         let Trial {
             plan,
             strategy,
-            settings,
-            mut fleet,
-            notes,
+            fleet,
             ..
-        } = trial;
+        } = &mut self.trial;
         for _ in 0..plan.rounds {
             tokio::time::sleep(plan.calm).await;
             fleet
@@ -152,6 +149,20 @@ impl Running {
                 .await
                 .with_context(|| format!("while pods were rolled ({strategy})"))?;
         }
+        Ok(())
+    }
+
+    /// Lets the load go on for a while and end.
+    pub async fn finish(self) -> Outcome {
+        let Running { trial, load, began } = self;
+        let Trial {
+            plan,
+            strategy,
+            settings,
+            fleet,
+            notes,
+            ..
+        } = trial;
         sleep_until((Instant::now() + plan.calm).max(began + plan.least)).await;
         let record = load.stop().await;
         let lives = fleet.lives();
@@ -161,13 +172,13 @@ impl Running {
                 .filter_map(|life| due::judge(life, &record, &settings))
                 .collect()
         });
-        Ok(Outcome {
+        Outcome {
             strategy,
             lives,
             record,
             verdicts,
             notes,
-        })
+        }
     }
 }
 

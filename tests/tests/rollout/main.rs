@@ -51,7 +51,9 @@ fn plan() -> Plan {
 
 async fn run(prepared: Prepared, plan: Plan) -> Result<Outcome> {
     let trial = Trial::prepare(prepared, plan, Arc::new(|_| {})).await?;
-    let outcome = trial.begin().finish().await?;
+    let mut running = trial.begin();
+    running.roll().await?;
+    let outcome = running.finish().await;
     anyhow::ensure!(
         outcome.notes.is_empty(),
         "not the load that was meant: {:?}",

@@ -10,7 +10,7 @@ use drainhook_tests::pod::Programs;
 use drainhook_tests::product;
 use drainhook_tests::rollout::Traffic;
 use drainhook_tests::trial::{Outcome, Plan, Prepared, Strategy, Trial};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::arguments::Arguments;
 use crate::chart::charts;
@@ -110,12 +110,14 @@ async fn side_by_side(
         Trial::prepare(prepared, plan.clone(), observer)
     });
     let trials = try_join_all(trials).await?;
-    let running: Vec<_> = trials.into_iter().map(Trial::begin).collect();
+    let mut running: Vec<_> = trials.into_iter().map(Trial::begin).collect();
     let ticker = progress.watch(running.iter().map(|trial| trial.recorder()).collect());
-    let outcomes = try_join_all(running.into_iter().map(|trial| trial.finish())).await;
+    // The load of all of them goes on until the last is through: the counts can be compared.
+    try_join_all(running.iter_mut().map(|trial| trial.roll())).await?;
+    let outcomes = join_all(running.into_iter().map(|trial| trial.finish())).await;
     ticker.abort();
     progress.clear();
-    outcomes
+    Ok(outcomes)
 }
 
 /// `2s` -> `2 s`

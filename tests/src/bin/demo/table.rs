@@ -75,9 +75,19 @@ fn stops(outcome: &Outcome) -> impl Iterator<Item = &Stopped> {
 }
 
 fn seconds(outcome: &Outcome) -> String {
+    /// As many as there is room for.
+    const MOST: usize = 4;
+
     let all: Vec<_> = stops(outcome)
-        .map(|stopped| format!("{:.1}", (stopped.gone - stopped.asked).as_secs_f64()))
+        .map(|stopped| (stopped.gone - stopped.asked).as_secs_f64())
         .collect();
+    if all.len() > MOST {
+        let (least, most) = all.iter().fold((f64::MAX, 0.0), |(least, most), seconds| {
+            (seconds.min(least), seconds.max(most))
+        });
+        return format!("{least:.1} to {most:.1}");
+    }
+    let all: Vec<_> = all.iter().map(|seconds| format!("{seconds:.1}")).collect();
     all.join(" ")
 }
 
