@@ -3,20 +3,22 @@
 //! A pod answers for its own annotations alone. A bad value of the namespace is passed over with a
 //! warning; the installation's were checked when they were read.
 
+mod written;
+
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::annotations::{self, Key, PREFIX, STATUS, TABLE};
-use crate::configuration::{
-    Configuration, DEFAULT_IMAGE, InstallationDefaults, Namespace, UnknownKeys,
-};
+pub(crate) use written::PodAnnotations;
+use written::unknown_key;
+
+use crate::annotations::{self, Key, PREFIX, TABLE};
+use crate::configuration::{Configuration, DEFAULT_IMAGE, InstallationDefaults, Namespace};
 use crate::decision::{Fault, RejectReason};
 use crate::message::quoted;
 use crate::quantity::Quantity;
 use crate::value::{
-    self, Admin, DrainListeners, LogLevel, Mode, PreStop, PullPolicy, Switch, WaitContainers,
-    WaitFor,
+    self, Admin, DrainListeners, LogLevel, Mode, PreStop, PullPolicy, WaitContainers, WaitFor,
 };
 
 /// The grace period is the drain's upper bound and this: for the report, the answer to the hooks,
@@ -88,79 +90,6 @@ pub(crate) struct Resolution {
     pub(crate) faults: Vec<Fault>,
     /// What stands elsewhere and is wrong.
     pub(crate) warnings: Vec<String>,
-}
-
-/// Our annotations of a pod, apart from all others.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PodAnnotations<'a> {
-    known: Vec<(Key, &'a str)>,
-    unknown: Vec<&'a str>,
-}
-
-impl<'a> PodAnnotations<'a> {
-    /// Picks ours out of a pod's annotations.
-    pub(crate) fn of(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut ours = Self::default();
-        for (key, value) in annotations {
-            let Some(name) = key.strip_prefix(PREFIX).filter(|_| key != STATUS) else {
-                continue;
-            };
-            match annotations::find(name) {
-                Some(annotation) => ours.known.push((annotation.key, value)),
-                None => ours.unknown.push(name),
-            }
-        }
-        // A map's order is nobody's intention.
-        ours.known.sort_unstable();
-        ours.unknown.sort_unstable();
-        ours
-    }
-
-    /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.unknown.is_empty()
-    }
-
-    /// The text of one.
-    pub(crate) fn text(&self, key: Key) -> Option<&'a str> {
-        self.known
-            .iter()
-            .find(|(known, _)| *known == key)
-            .map(|(_, text)| *text)
-    }
-
-    /// Whether the pod itself says that it takes part; `None` where it says nothing or nonsense.
-    pub(crate) fn inject(&self) -> Option<bool> {
-        Some(Switch::read(self.text(Key::Inject)?).ok()? == Switch::On)
-    }
-
-    /// Everything that is wrong with keys and values, taken each for itself.
-    pub(crate) fn faults(&self, unknown_keys: UnknownKeys) -> (Vec<Fault>, Vec<String>) {
-        let mut faults = Vec::new();
-        let mut warnings = Vec::new();
-        for name in &self.unknown {
-            let said = unknown_key(name);
-            match unknown_keys {
-                UnknownKeys::Deny => faults.push(Fault::new(RejectReason::UnknownAnnotation, said)),
-                UnknownKeys::Warn => warnings.push(said),
-            }
-        }
-        for (key, text) in &self.known {
-            if let Err(fault) = key.annotation().kind.check(text) {
-                let said = format!("{}: {} {fault}", key.full(), quoted(text));
-                faults.push(Fault::new(RejectReason::BadValue, said));
-            }
-        }
-        (faults, warnings)
-    }
-}
-
-fn unknown_key(name: &str) -> String {
-    let key = quoted(&format!("{PREFIX}{name}"));
-    match annotations::nearest(name) {
-        Some(meant) => format!("{key} is not a known annotation: did you mean {PREFIX}{meant}?"),
-        None => format!("{key} is not a known annotation: docs/annotations.md lists them all"),
-    }
 }
 
 /// What is wrong between the installation's defaults, taken with what is built in.
@@ -528,152 +457,4 @@ impl Settings {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolved(pod: &[(&str, &str)], namespace: &[(&str, &str)], file: &str) -> Resolution {
-        let pod = PodAnnotations::of(pod.iter().copied());
-        let namespace = Namespace {
-            name: "shop".into(),
-            annotations: namespace
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect(),
-            ..Namespace::default()
-        };
-        let configuration = Configuration {
-            defaults: InstallationDefaults::parse(file).unwrap(),
-            ..Configuration::default()
-        };
-        resolve(&pod, Some(&namespace), &configuration)
-    }
-
-    #[test]
-    fn what_is_built_in_is_what_the_table_says() {
-        let settings = resolved(&[], &[], "").settings;
-        for row in TABLE {
-            let Some(default) = row.default else { continue };
-            assert_eq!(
-                settings.shown(row.key),
-                Some((default.into(), Source::BuiltIn)),
-                "{}",
-                row.name
-            );
-        }
-    }
-
-    #[test]
-    fn the_pod_comes_before_its_namespace_and_that_before_the_installation() {
-        let key = "drainhook.io/quiet";
-        let file = "quiet: 4s";
-        let quiet = |pod: &[(&str, &str)], namespace: &[(&str, &str)]| {
-            resolved(pod, namespace, file).settings.quiet
-        };
-        assert_eq!(quiet(&[(key, "9s")], &[(key, "6s")]).source, Source::Pod);
-        assert_eq!(quiet(&[], &[(key, "6s")]).source, Source::Namespace);
-        assert_eq!(quiet(&[], &[]).source, Source::Installation);
-        assert_eq!(quiet(&[], &[]).value, Duration::from_secs(4));
-    }
-
-    #[test]
-    fn a_bad_value_of_a_namespace_warns_and_falls_back() {
-        let resolution = resolved(&[], &[("drainhook.io/quiet", "soon")], "quiet: 4s");
-        assert_eq!(resolution.settings.quiet.source, Source::Installation);
-        assert_eq!(resolution.faults, []);
-        assert_eq!(resolution.warnings.len(), 1);
-        assert!(resolution.warnings[0].starts_with("namespace shop: drainhook.io/quiet: \"soon\""));
-    }
-
-    #[test]
-    fn a_namespaces_unknown_key_is_only_a_warning() {
-        let resolution = resolved(&[], &[("drainhook.io/quite", "4s")], "");
-        assert_eq!(resolution.faults, []);
-        assert!(resolution.warnings[0].contains("did you mean drainhook.io/quiet?"));
-    }
-
-    #[test]
-    fn a_pod_that_contradicts_itself_is_refused() {
-        let resolution = resolved(&[("drainhook.io/min-drain", "6m")], &[], "");
-        assert_eq!(resolution.faults.len(), 1);
-        assert_eq!(resolution.faults[0].reason, RejectReason::Contradiction);
-    }
-
-    #[test]
-    fn a_namespace_that_contradicts_the_pod_gives_way() {
-        let resolution = resolved(
-            &[("drainhook.io/drain-timeout", "20s")],
-            &[("drainhook.io/min-drain", "30s")],
-            "",
-        );
-        assert_eq!(resolution.faults, []);
-        assert_eq!(resolution.settings.min_drain.source, Source::BuiltIn);
-        assert_eq!(resolution.settings.drain_timeout.source, Source::Pod);
-        assert!(resolution.warnings[0].starts_with("defaults passed over"));
-    }
-
-    #[test]
-    fn an_installation_that_contradicts_the_pod_gives_way() {
-        let pod = [("drainhook.io/drain-timeout", "20s")];
-        let resolution = resolved(&pod, &[], "min-drain: 30s");
-        assert_eq!(resolution.faults, []);
-        assert_eq!(resolution.settings.min_drain.source, Source::BuiltIn);
-    }
-
-    #[test]
-    fn the_classic_loop_must_look_before_the_drain_is_over() {
-        let pod = [
-            ("drainhook.io/wait-for", "connections"),
-            ("drainhook.io/drain-timeout", "60s"),
-        ];
-        assert_eq!(resolved(&pod, &[], "").faults.len(), 1);
-    }
-
-    #[test]
-    fn an_image_is_the_installations_choice() {
-        let key = "drainhook.io/image";
-        let pod = resolved(&[(key, "mine:1")], &[], "image: theirs:1");
-        assert_eq!(pod.faults[0].reason, RejectReason::ImageNotAllowed);
-        assert_eq!(pod.settings.image.value, "theirs:1");
-        let namespace = resolved(&[], &[(key, "mine:1")], "image: theirs:1");
-        assert_eq!(namespace.faults, []);
-        assert_eq!(namespace.settings.image.value, "theirs:1");
-        assert_eq!(namespace.warnings.len(), 1);
-    }
-
-    #[test]
-    fn the_grace_period_is_the_bound_and_a_reserve_in_whole_seconds() {
-        let seconds = |text: &str| {
-            resolved(&[("drainhook.io/drain-timeout", text)], &[], "")
-                .settings
-                .grace_period()
-        };
-        assert_eq!(seconds("300s"), 305);
-        assert_eq!(seconds("10500ms"), 16);
-    }
-
-    #[test]
-    fn the_sidecar_is_told_what_differs_from_its_own_defaults() {
-        let same = [
-            ("drainhook.io/quiet", "2000ms"),
-            ("drainhook.io/port", "8090"),
-        ];
-        let environment = resolved(&same, &[], "").settings.environment();
-        assert_eq!(
-            environment,
-            [("SHUTDOWN_MANAGER_DRAIN_TIMEOUT", "300s".to_owned())]
-        );
-        let other = [("drainhook.io/quiet", "3s")];
-        let environment = resolved(&other, &[], "").settings.environment();
-        assert!(environment.contains(&("SHUTDOWN_MANAGER_QUIET", "3s".to_owned())));
-    }
-
-    #[test]
-    fn requests_above_limits_are_refused() {
-        let pod = [("drainhook.io/memory-request", "64Mi")];
-        assert!(
-            resolved(&pod, &[], "").faults[0]
-                .message
-                .contains("memory-limit 32Mi")
-        );
-    }
-}
+mod tests;
