@@ -11,6 +11,9 @@ MUSL := $(shell uname -m)-unknown-linux-musl
 CRATES := $(patsubst %/Cargo.toml,%,$(wildcard */Cargo.toml))
 # Bytes. The sidecar runs in every gateway pod of a fleet.
 SIDECAR_LIMIT := 2000000
+# The releases of Envoy that are tested against; `ENVOY=/path` takes precedence over both.
+OLDEST_ENVOY := $(shell sed -n 's/^pub const OLDEST.*"\(.*\)".*/\1/p' tests/src/envoy/binary.rs)
+NEWEST_ENVOY := $(shell sed -n 's/^pub const NEWEST.*"\(.*\)".*/\1/p' tests/src/envoy/binary.rs)
 
 .PHONY: help
 help: ## this list
@@ -74,11 +77,13 @@ size: sidecar ## is the sidecar small and static?
 .PHONY: envoy
 envoy: target-musl ## the drain against the real Envoy, oldest and newest
 	@# These tests wait far more than they work, so there may be many at a time.
-	$(CARGO) test --locked --package drainhook-tests --test envoy -- --test-threads 8
+	DRAINHOOK_ENVOY_VERSION=$(OLDEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test envoy -- --test-threads 8
+	DRAINHOOK_ENVOY_VERSION=$(NEWEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test envoy -- --test-threads 8
 
 .PHONY: rollout
 rollout: target-musl ## rolling updates under load: nothing may fail
-	$(CARGO) test --locked --package drainhook-tests --test rollout
+	DRAINHOOK_ENVOY_VERSION=$(OLDEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test rollout with_drainhook
+	DRAINHOOK_ENVOY_VERSION=$(NEWEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test rollout
 
 # Static where the toolchain can be had; where there is no rustup, whatever the host builds will do
 # for a demo, and is not what is shipped.

@@ -6,7 +6,7 @@ mod kubelet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use drainhook_tests::envoy::{Binary, Wanted};
 use drainhook_tests::load::{Failure, Kind, Mix, Target};
 use drainhook_tests::pod::Programs;
@@ -189,27 +189,20 @@ async fn an_app_beside_envoy_outlives_its_drain() {
         let Some(stopped) = &life.stopped else {
             continue;
         };
-        let told = |name: &str| {
-            let container = stopped
-                .containers
-                .iter()
-                .find(|container| container.name == name);
-            container
-                .with_context(|| format!("no {name} in {}", life.name))
-                .unwrap()
-                .told
-        };
-        let drained = stopped
+        let app = stopped
             .containers
             .iter()
-            .filter_map(|container| container.hook.as_ref());
-        let drained = drained
-            .filter(|hook| hook.what == "GET /shutdown")
-            .map(|hook| hook.at)
+            .find(|container| container.name == "app")
+            .unwrap();
+        let last = outcome
+            .record
+            .client_requests()
+            .filter(|request| request.endpoint == Some(life.endpoint))
+            .map(|request| request.ended)
             .max();
         assert!(
-            told("app") >= drained.unwrap(),
-            "the app was told to end during the drain"
+            app.told >= last.unwrap(),
+            "the app was told to end before the last answer"
         );
     }
 }
