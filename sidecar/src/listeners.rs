@@ -1,8 +1,10 @@
 //! Listeners: as configured, as named by the user, and what each counts for.
 
+mod dump;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use serde::Deserialize;
+pub(crate) use dump::DumpReader;
 
 /// A listener as the user names it: by its name, its stat name (`0.0.0.0_8080`, or its
 /// `stat_prefix`) or its port. Always the whole of it: `admin` does not mean `my-admin`.
@@ -25,7 +27,7 @@ pub enum Class {
 }
 
 /// A listener of Envoy's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listener {
     /// Its name.
     pub name: String,
@@ -85,13 +87,9 @@ impl Listener {
     ///
     /// What is wrong with it.
     pub fn read_config_dump(body: &[u8]) -> Result<Vec<Self>, String> {
-        let dump: Dump = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        let listeners = dump.configs.into_iter().filter_map(|config| {
-            config
-                .listener
-                .or(config.active_state.and_then(|state| state.listener))
-        });
-        Ok(listeners.map(Self::from).collect())
+        let mut reader = DumpReader::default();
+        let _ = reader.take(body);
+        reader.finish()
     }
 }
 
@@ -152,115 +150,6 @@ fn port_of(stat_name: &str) -> Option<u16> {
         None => ip.parse::<Ipv4Addr>().is_ok(),
     };
     if is_ip { port.parse().ok() } else { None }
-}
-
-impl From<Configured> for Listener {
-    fn from(listener: Configured) -> Self {
-        let stat_name = if listener.stat_prefix.is_empty() {
-            listener
-                .address
-                .as_ref()
-                .map(Address::stat_name)
-                .unwrap_or_default()
-        } else {
-            listener.stat_prefix
-        };
-        let others = listener
-            .additional_addresses
-            .into_iter()
-            .filter_map(|other| other.address);
-        let ports = listener
-            .address
-            .into_iter()
-            .chain(others)
-            .filter_map(|address| address.socket_address?.port_value)
-            .collect();
-        Self {
-            name: listener.name,
-            stat_name,
-            ports,
-            modify_only: listener.drain_type == "MODIFY_ONLY",
-        }
-    }
-}
-
-impl Address {
-    fn stat_name(&self) -> String {
-        match (&self.socket_address, &self.pipe) {
-            (
-                Some(SocketAddress {
-                    address,
-                    port_value,
-                }),
-                _,
-            ) => {
-                let port = port_value.unwrap_or_default();
-                if address.contains(':') {
-                    format!("[{}]_{port}", address.replace(':', "_"))
-                } else {
-                    format!("{address}_{port}")
-                }
-            }
-            (None, Some(pipe)) => pipe.path.replace(':', "_"),
-            (None, None) => String::new(),
-        }
-    }
-}
-
-// Of the configuration only what is asked for; whatever else there is, is none of our business.
-
-#[derive(Deserialize)]
-struct Dump {
-    #[serde(default)]
-    configs: Vec<Config>,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    listener: Option<Configured>,
-    active_state: Option<ActiveState>,
-}
-
-#[derive(Deserialize)]
-struct ActiveState {
-    listener: Option<Configured>,
-}
-
-#[derive(Deserialize)]
-struct Configured {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    stat_prefix: String,
-    #[serde(default)]
-    drain_type: String,
-    address: Option<Address>,
-    #[serde(default)]
-    additional_addresses: Vec<AdditionalAddress>,
-}
-
-#[derive(Deserialize)]
-struct AdditionalAddress {
-    address: Option<Address>,
-}
-
-#[derive(Deserialize)]
-struct Address {
-    socket_address: Option<SocketAddress>,
-    pipe: Option<Pipe>,
-}
-
-#[derive(Deserialize)]
-struct SocketAddress {
-    #[serde(default)]
-    address: String,
-    port_value: Option<u16>,
-}
-
-#[derive(Deserialize)]
-struct Pipe {
-    #[serde(default)]
-    path: String,
 }
 
 #[cfg(test)]

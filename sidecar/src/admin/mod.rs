@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use hyper::{Method, StatusCode};
 
 use crate::{
-    listeners::Listener,
+    listeners::{DumpReader, Listener},
     stats::{self, CounterReader, Counters, GaugeReader, Gauges, PrefixReader, Prefixes},
 };
 
@@ -23,22 +23,11 @@ pub use server_info::{ServerInfo, ServerState};
 
 use client::Call;
 
-/// The listeners of a configuration are read whole: enough for some thousand of them.
-const MOST_LISTENER_BYTES: usize = 1024 * 1024;
-
-/// The fields of a listener that matter here.
-const LISTENER_MASK: [(&str, &str); 2] = [
-    (
-        "static_listeners",
-        "listener.name,listener.stat_prefix,listener.drain_type,listener.address,\
-         listener.additional_addresses",
-    ),
-    (
-        "dynamic_listeners",
-        "active_state.listener.name,active_state.listener.stat_prefix,\
-         active_state.listener.drain_type,active_state.listener.address,\
-         active_state.listener.additional_addresses",
-    ),
+/// Static listeners without what does not matter here, and dynamic ones, into which no mask reaches.
+const LISTENER_QUERIES: [&str; 2] = [
+    "?resource=static_listeners&mask=listener.name,listener.stat_prefix,listener.drain_type,\
+     listener.address,listener.additional_addresses",
+    "?resource=dynamic_listeners",
 ];
 
 /// The admin interface of one Envoy.
@@ -173,22 +162,11 @@ impl Admin {
         let path = "/config_dump";
         let unreadable = |what: String| AdminError::Unreadable { path, what };
         let mut listeners = Vec::new();
-        for (resource, mask) in LISTENER_MASK {
-            let query = format!("?resource={resource}&mask={mask}");
-            let mut body = Vec::new();
-            self.call(&Method::GET, path, &query, |piece| {
-                body.extend_from_slice(piece);
-                if body.len() > MOST_LISTENER_BYTES {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
-            .await?;
-            if body.len() > MOST_LISTENER_BYTES {
-                return Err(unreadable(format!("more than {MOST_LISTENER_BYTES} bytes")));
-            }
-            listeners.extend(Listener::read_config_dump(&body).map_err(unreadable)?);
+        for query in LISTENER_QUERIES {
+            let mut reader = DumpReader::default();
+            self.call(&Method::GET, path, query, |piece| reader.take(piece))
+                .await?;
+            listeners.extend(reader.finish().map_err(unreadable)?);
         }
         Ok(listeners)
     }

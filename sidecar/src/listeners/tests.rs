@@ -5,18 +5,92 @@ fn rules(exclude: &[&str], quietened: &[&str]) -> Rules {
     Rules::new(refs(exclude), refs(quietened))
 }
 
-const DUMP: &str = r#"{"configs": [
-    {"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.StaticListener",
-     "listener": {"@type": "x", "name": "web",
-        "address": {"socket_address": {"address": "::1", "port_value": 8443}},
-        "additional_addresses": [{"address": {"socket_address": {"address": "0.0.0.0", "port_value": 8444}}}]}},
-    {"listener": {"name": "pre", "stat_prefix": "my.front", "drain_type": "MODIFY_ONLY",
-        "address": {"socket_address": {"address": "0.0.0.0", "port_value": 8080}}}},
-    {"listener": {"name": "pipe", "address": {"pipe": {"path": "/run/a:b"}}}},
-    {"name": "xds", "active_state": {"version_info": "1", "listener": {"name": "xds",
-        "address": {"socket_address": {"address": "10.0.0.1", "port_value": 9000}}}}},
-    {"name": "warming", "warming_state": {}}
-]}"#;
+const DUMP: &str = r#"{
+ "configs": [
+  {
+   "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.StaticListener",
+   "listener": {
+    "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+    "name": "web",
+    "address": {
+     "socket_address": {
+      "address": "::1",
+      "port_value": 8443
+     }
+    },
+    "additional_addresses": [
+     {
+      "address": {
+       "socket_address": {
+        "address": "0.0.0.0",
+        "port_value": 8444
+       }
+      }
+     }
+    ]
+   }
+  },
+  {
+   "listener": {
+    "name": "pre",
+    "address": {
+     "socket_address": {
+      "address": "0.0.0.0",
+      "port_value": 8080
+     }
+    },
+    "drain_type": "MODIFY_ONLY",
+    "stat_prefix": "my.front"
+   }
+  },
+  {
+   "listener": {
+    "name": "pipe",
+    "address": {
+     "pipe": {
+      "path": "/run/a:b"
+     }
+    }
+   }
+  },
+  {
+   "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.DynamicListener",
+   "name": "xds",
+   "active_state": {
+    "version_info": "1",
+    "listener": {
+     "name": "xds",
+     "address": {
+      "socket_address": {
+       "address": "10.0.0.1",
+       "port_value": 9000
+      }
+     },
+     "filter_chains": [
+      {
+       "filters": [
+        {
+         "name": "hcm",
+         "typed_config": {
+          "stat_prefix": "no listener's",
+          "drain_type": "MODIFY_ONLY"
+         }
+        }
+       ]
+      }
+     ]
+    }
+   },
+   "draining_state": {
+    "listener": {
+     "name": "old",
+     "drain_type": "MODIFY_ONLY"
+    }
+   }
+  }
+ ]
+}
+"#;
 
 #[test]
 fn reads_static_and_dynamic_listeners() {
@@ -40,7 +114,8 @@ fn reads_static_and_dynamic_listeners() {
 #[test]
 fn a_configuration_without_listeners_has_none_and_garbage_is_unknown() {
     assert_eq!(Listener::read_config_dump(b"{}\n"), Ok(Vec::new()));
-    for garbage in [&b""[..], b"<html>", b"{\"configs\": 5}", b"\xff\xfe"] {
+    let half = DUMP.split_at(DUMP.len() / 2).0.as_bytes();
+    for garbage in [&b""[..], b"<html>", b"{\"configs\": 5}", b"\xff\xfe", half] {
         assert!(Listener::read_config_dump(garbage).is_err());
     }
 }
