@@ -406,7 +406,7 @@ mod tests {
         let served = Arc::new(Served::default());
         served.replace(read.mint(&names(), now, &lifetimes).unwrap().key);
         for name in ["drainhook.gateways.svc", "drainhook.gateways"] {
-            let bundle = &[made.certificate.clone()];
+            let bundle = std::slice::from_ref(&made.certificate);
             let expected = Expected::Chain { bundle, name };
             handshake::verify(Arc::clone(&served) as _, expected, now).unwrap();
         }

@@ -15,9 +15,9 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::certificate::Certificate;
+use crate::files::look_every;
 use crate::files::snapshot::{self, Contents};
 use crate::provider::provider;
 use crate::status::{Fault, Status};
@@ -34,7 +34,7 @@ impl ClientAuthority {
     /// Verifies clients against the CAs in a PEM file, which is looked at every `interval`. On any
     /// fault the last good CAs hold; the fault is told to `status`.
     #[must_use]
-    pub fn from_file(path: PathBuf, interval_: Duration, status: Status) -> Self {
+    pub fn from_file(path: PathBuf, interval: Duration, status: Status) -> Self {
         let verifier = Arc::new(Reloaded {
             inner: ArcSwapOption::empty(),
         });
@@ -45,22 +45,7 @@ impl ClientAuthority {
             verifier: Arc::clone(&verifier),
         };
         file.look();
-        let background = async move {
-            let mut ticks = interval(interval_);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let looked = tokio::task::spawn_blocking(move || {
-                    file.look();
-                    file
-                });
-                match looked.await {
-                    Ok(returned) => file = returned,
-                    // The runtime is ending.
-                    Err(_) => return std::future::pending().await,
-                }
-            }
-        };
+        let background = look_every(interval, file, AuthorityFile::look);
         Self {
             verifier,
             background: Box::pin(background),

@@ -62,27 +62,35 @@ pub(crate) fn source(options: FilesOptions) -> Source {
     let mut files = Files::new(options, Arc::clone(&served), status.clone());
     // What is there already is served from the first connection on.
     files.look(SystemTime::now());
-    let background = async move {
-        let mut ticks = interval(files.options.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            // A volume that hangs holds up a thread of the pool and nobody's connection.
-            let looked = tokio::task::spawn_blocking(move || {
-                files.look(SystemTime::now());
-                files
-            });
-            match looked.await {
-                Ok(returned) => files = returned,
-                // The runtime is ending.
-                Err(_) => return std::future::pending().await,
-            }
-        }
-    };
+    let interval = files.options.interval;
+    let background = look_every(interval, files, |files| files.look(SystemTime::now()));
     Source {
         resolver: served,
         status,
         background: Box::pin(background),
+    }
+}
+
+/// Looks again and again. It never ends and no fault ends it.
+pub(crate) async fn look_every<T: Send + 'static>(
+    pause: Duration,
+    mut looker: T,
+    look: fn(&mut T),
+) {
+    let mut ticks = interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // A volume that hangs holds up a thread of the pool and nobody's connection.
+        let looked = tokio::task::spawn_blocking(move || {
+            look(&mut looker);
+            looker
+        });
+        match looked.await {
+            Ok(returned) => looker = returned,
+            // The runtime is ending.
+            Err(_) => return std::future::pending().await,
+        }
     }
 }
 

@@ -406,7 +406,7 @@ fn what_is_left_of_a_damaged_secret_is_used() {
     let whole = parts(&between(Phase::Published, &old, &new, at(61)));
     let damage = || vec!["broken".to_owned()];
     let lost_key = || Part::Damaged(Some(old.certificate.clone()));
-    let cases: [(&str, Parts, (Phase, bool, bool, usize)); 6] = [
+    let cases = [
         (
             "no phase",
             Parts {
