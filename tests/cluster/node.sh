@@ -5,7 +5,7 @@
 #
 # It is the first process of its PID namespace, so the end of it is the end of everything that it
 # started. DIRECTORY holds the configuration of each part (see tests/src/cluster/node.rs), the
-# programs kubelet and kube-proxy, image archives to import in images/, and takes all data and logs.
+# programs kubelet and kube-proxy and the image of the pods' sandboxes, and takes all data and logs.
 set -euo pipefail
 directory=$1
 export PATH=$PATH:/usr/sbin:/sbin
@@ -50,9 +50,7 @@ for _ in $(seq 600); do
     if ctr version >/dev/null 2>&1; then break; fi
     sleep 0.1
 done
-for archive in "$directory"/images/*.tar; do
-    if [ -e "$archive" ]; then ctr --namespace k8s.io images import "$archive"; fi
-done
+ctr --namespace k8s.io images import "$directory/sandbox.tar"
 
 start kubelet "$directory/kubelet" --config "$directory/kubelet.yaml" \
     --kubeconfig "$directory/kubeconfig-kubelet" --hostname-override "$(cat "$directory/name")" \

@@ -12,11 +12,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Authority, Credential, Endpoint, Namespace, api_server::PORT, residue::Residue};
+use super::{
+    Authority, Credential, Endpoint, Image, Namespace, api_server::PORT, residue::Residue,
+};
 use crate::process::Process;
-
-/// The image that holds a pod's namespaces, and a shell for tests.
-pub(super) const BUSYBOX: &str = "drainhook.test/busybox:1";
 
 /// A running node. Dropping it is a power cut.
 #[derive(Debug)]
@@ -33,6 +32,8 @@ pub(super) struct Plan<'a> {
     pub(super) authority: &'a Authority,
     pub(super) api_server: IpAddr,
     pub(super) programs: &'a Programs,
+    /// The image that holds a pod's namespaces.
+    pub(super) sandbox: &'a Image,
 }
 
 /// The programs of a node.
@@ -124,20 +125,19 @@ impl Node {
         )
     }
 
-    /// Puts an image archive (OCI or Docker) into the node's container runtime.
+    /// Puts an image into the node's container runtime.
     ///
     /// # Errors
     /// When the runtime refuses it.
-    pub fn import(&self, archive: &Path) -> Result<()> {
+    pub fn import(&self, image: &Image) -> Result<()> {
         let mut ctr = self.command("ctr");
         ctr.args(["--namespace", "k8s.io", "images", "import"])
-            .arg(archive);
+            .arg(image.archive());
         let output = ctr.output().context("run ctr")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "import {} on {}: {said}",
-            archive.display(),
+            "import {image:?} on {}: {said}",
             self.name
         );
         Ok(())
@@ -220,7 +220,7 @@ impl Configuration<'_> {
         let link = |target: &Path, name| symlink(target, self.directory.join(name));
         link(&self.plan.programs.kubelet, "kubelet").context("link the kubelet")?;
         link(&self.plan.programs.kube_proxy, "kube-proxy").context("link kube-proxy")?;
-        link(&self.plan.directory.path().join("images"), "images").context("link the images")
+        link(self.plan.sandbox.archive(), "sandbox.tar").context("link the sandbox's image")
     }
 
     fn containerd(&self) -> String {
@@ -230,6 +230,7 @@ impl Configuration<'_> {
             .into_iter()
             .find(|path| Path::new(path).join("ptp").exists());
         let plugins = plugins.unwrap_or("/opt/cni/bin");
+        let sandbox = self.plan.sandbox.reference();
         format!(
             r#"version = 2
 root = "{directory}/containerd"
@@ -239,9 +240,11 @@ state = "/run/containerd"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{directory}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{BUSYBOX}"
+  sandbox_image = "{sandbox}"
   # In a container the OOM score cannot be lowered, and runc fails without a word about it.
   restrict_oom_score_adj = true
+  # Profiles belong to the whole machine.
+  disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{directory}/cni"

@@ -1,19 +1,14 @@
 //! A whole cluster: a control plane and its nodes.
 
-use std::{
-    fs,
-    ops::Deref,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{ops::Deref, path::Path, process::Command, thread};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
 
 use super::{
-    ApiServer, Network, Node, Version, image,
-    node::{BUSYBOX, Plan, Programs, pod_subnet},
+    ApiServer, Image, Network, Node, Version,
+    node::{Plan, Programs, pod_subnet},
 };
 use crate::wait::until;
 
@@ -23,7 +18,7 @@ pub struct Cluster {
     // In the order in which they are to end.
     nodes: Vec<Node>,
     server: ApiServer,
-    images: PathBuf,
+    busybox: Image,
 }
 
 impl Cluster {
@@ -39,21 +34,13 @@ impl Cluster {
             .controllers(&["*"])
             .scheduler();
         let server = server.start().await?;
-        let images = server.directory().path().join("images");
-        fs::create_dir(&images).context("make the directory of images")?;
-        let busybox = [("busybox", Path::new("/bin/busybox"))];
-        let containerfile = image::containerfile("busybox");
-        image::build(
-            BUSYBOX,
-            &containerfile,
-            &busybox,
-            &images.join("busybox.tar"),
-        )?;
+        let busybox = Image::busybox()?;
         let plan = Plan {
             directory: server.directory(),
             authority: server.authority(),
             api_server: network.gateway().into(),
             programs: &programs,
+            sandbox: &busybox,
         };
         let mut started = Vec::new();
         for number in 1..=nodes {
@@ -64,7 +51,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: started,
             server,
-            images,
+            busybox,
         };
         cluster.until_ready().await?;
         Ok(cluster)
@@ -80,34 +67,17 @@ impl Cluster {
         &mut self.server
     }
 
-    /// Puts an image archive on every node.
+    /// Puts an image on every node; pods need a pull policy other than `Always` for it.
     ///
     /// # Errors
     /// When a node does not take it.
-    pub fn import(&self, archive: &Path) -> Result<()> {
-        self.nodes.iter().try_for_each(|node| node.import(archive))
-    }
-
-    /// Builds an image and puts it on every node; see [`super::build_image`].
-    ///
-    /// # Errors
-    /// When it cannot be built, or a node does not take it.
-    pub fn provide(
-        &self,
-        reference: &str,
-        containerfile: &Path,
-        files: &[(&str, &Path)],
-    ) -> Result<()> {
-        let archive = self
-            .images
-            .join(format!("{}.tar", reference.replace(['/', ':'], "_")));
-        image::build(reference, containerfile, files, &archive)?;
-        self.import(&archive)
+    pub fn import(&self, image: &Image) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| node.import(image))
     }
 
     /// An image with a shell, which every node has.
-    pub fn busybox(&self) -> &'static str {
-        BUSYBOX
+    pub fn busybox(&self) -> &str {
+        self.busybox.reference()
     }
 
     /// Takes a node's power away. Its pods stay in the API until somebody notices.
@@ -146,6 +116,48 @@ impl Cluster {
             Some(fault) => Err(fault),
             None => ready.with_context(logs),
         }
+    }
+}
+
+/// When a test fails, what goes on in the cluster is more telling than the logs of its parts.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!(
+                "{}",
+                self.describe().unwrap_or_else(|error| format!("{error:#}"))
+            );
+        }
+    }
+}
+
+impl Cluster {
+    fn describe(&self) -> Result<String> {
+        let ask = |arguments: &str| -> Result<String> {
+            let output = self.kubectl()?.args(arguments.split(' ')).output()?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let mut description = String::new();
+        for arguments in [
+            "get pods --all-namespaces --output=wide",
+            "get events --all-namespaces --sort-by=.lastTimestamp",
+        ] {
+            description.push_str(&format!("--- kubectl {arguments}:\n{}", ask(arguments)?));
+        }
+        let pods = ask(
+            "get pods --all-namespaces --no-headers --output=custom-columns=:.metadata.namespace,:.metadata.name",
+        )?;
+        for pod in pods.lines() {
+            let Some((namespace, pod)) = pod.split_once(' ') else {
+                continue;
+            };
+            let arguments = format!(
+                "logs --namespace={namespace} {} --all-containers --prefix --tail=20",
+                pod.trim()
+            );
+            description.push_str(&format!("--- kubectl {arguments}:\n{}", ask(&arguments)?));
+        }
+        Ok(description)
     }
 }
 
