@@ -41,7 +41,7 @@ sidecar: target-musl ## the sidecar, static and small
 	$(CARGO) build --package shutdown-manager --profile sidecar $(SIDECAR_TARGET)
 
 .PHONY: test
-test: fmt-check lint each unit size envoy rollout ## everything that CI runs
+test: fmt-check lint each unit size envoy rollout tools ## everything that CI runs
 
 .PHONY: fmt
 fmt: ## format the code
@@ -79,6 +79,10 @@ envoy: target-musl ## the drain against the real Envoy, oldest and newest
 	@# These tests wait far more than they work, so there may be many at a time.
 	DRAINHOOK_ENVOY_VERSION=$(OLDEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test envoy -- --test-threads 8
 	DRAINHOOK_ENVOY_VERSION=$(NEWEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test envoy -- --test-threads 8
+
+.PHONY: tools
+tools: ## the command line inside of Helm and kustomize
+	$(CARGO) test --locked --package drainhook-tests --test tools
 
 .PHONY: rollout
 rollout: target-musl ## rolling updates under load: nothing may fail
