@@ -42,6 +42,7 @@ sidecar: target-musl ## the sidecar, static and small
 
 .PHONY: test
 test: fmt-check lint each unit size envoy rollout tools ## everything that CI runs
+test: fmt-check lint each unit size envoy rollout apiserver node ## everything that CI runs
 
 .PHONY: fmt
 fmt: ## format the code
@@ -88,6 +89,22 @@ tools: ## the command line inside of Helm and kustomize
 rollout: target-musl ## rolling updates under load: nothing may fail
 	DRAINHOOK_ENVOY_VERSION=$(OLDEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test rollout with_drainhook
 	DRAINHOOK_ENVOY_VERSION=$(NEWEST_ENVOY) $(CARGO) test --locked --package drainhook-tests --test rollout
+
+.PHONY: apiserver
+apiserver: ## against a real API server, built once; parts of it need root
+	$(CARGO) test --locked --package drainhook-tests --test apiserver
+
+.PHONY: node
+node: target-musl ## on a real kubelet; needs root
+	$(CARGO) test --locked --package drainhook-tests --test node
+
+.PHONY: cluster
+cluster: ## a real Kubernetes to play with, until Ctrl-C; NODES=2 for two nodes, NODES=0 without root
+	@$(CARGO) run --quiet --package drainhook-tests --bin cluster
+
+.PHONY: images
+images: ## the two images, for amd64 and arm64, into target/images
+	@images/build.sh
 
 # Static where the toolchain can be had; where there is no rustup, whatever the host builds will do
 # for a demo, and is not what is shipped.
