@@ -279,7 +279,12 @@ impl Drain {
     fn seen(&mut self, is_live: bool, now: Duration) {
         self.answered = true;
         self.process.seen_at = Some(now);
-        self.process.doubted |= is_live && self.told.is_some() && !self.process.untold;
+        let doubted = is_live && self.told.is_some() && !self.process.untold;
+        if doubted && !self.process.doubted {
+            self.process.doubted = true;
+            // At once: this may have been the question before the last word.
+            self.process.ask_at = now;
+        }
     }
 
     fn identify(&mut self, server: Server, now: Duration) {
