@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::load::{Kind, Record};
+use crate::load::{Kind, Outcome, Record};
 use crate::pod::PodSpec;
 use crate::rollout::Life;
 
@@ -183,8 +183,14 @@ fn due(
     );
     // Websockets hold up the end when they are all that is left, each until it ends, and all of
     // them together no longer than the upgrade-timeout.
-    let last_websocket = here(true).map(|request| request.ended).max();
+    // One that did not end by itself was ended by this drain and says nothing about when it was due.
     let bound = due.0 + settings.upgrade_timeout;
+    let last_websocket = here(true)
+        .map(|request| match request.outcome {
+            Outcome::Answered => request.ended,
+            Outcome::Cut | Outcome::Failed(_) => bound,
+        })
+        .max();
     match last_websocket {
         Some(at) if at >= bound => due = (bound, Reason::WebsocketBound),
         Some(at) if at > due.0 => due = (at, Reason::Websockets),
@@ -201,7 +207,7 @@ fn due(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Arrival, Outcome, Request};
+    use crate::load::{Arrival, Request};
 
     const SETTINGS: Settings = Settings {
         drain_delay: Duration::ZERO,
@@ -229,7 +235,10 @@ mod tests {
             endpoint: Some(endpoint),
             sent: at(*from),
             ended: at(*to),
-            outcome: Outcome::Answered,
+            outcome: match kind {
+                Kind::EndlessWebSocket => Outcome::Cut,
+                _ => Outcome::Answered,
+            },
         });
         let record = Record {
             started: asked,
@@ -258,6 +267,14 @@ mod tests {
         assert_eq!(due(&[1], &[(Kind::Slow, 1, 8)]), (9, Reason::Requests));
         assert_eq!(due(&[1], &[(Kind::Slow, 1, 40)]), (40, Reason::Requests));
         assert_eq!(due(&[1], &[(Kind::Slow, 1, 80)]), (60, Reason::Timeout));
+    }
+
+    #[test]
+    fn a_websocket_that_was_cut_too_early_does_not_make_its_own_end_the_due_one() {
+        assert_eq!(
+            due(&[1], &[(Kind::EndlessWebSocket, 0, 9)]),
+            (15, Reason::WebsocketBound)
+        );
     }
 
     #[test]

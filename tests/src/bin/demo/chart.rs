@@ -9,7 +9,7 @@ use drainhook_tests::rollout::Life;
 use drainhook_tests::trial::{Outcome, Strategy};
 
 /// Shown after the last event, as a part of the time before: room for a few words.
-const ROOM: f64 = 0.16;
+const ROOM: f64 = 0.1;
 
 /// One way of ending pods.
 pub(crate) struct Chart {

@@ -22,6 +22,8 @@ const LANE: f64 = 26.0;
 const GAP: f64 = 7.0;
 const BETWEEN: f64 = 22.0;
 const FOOT: f64 = 74.0;
+/// About as wide as a letter of a label is.
+const LETTER: f64 = 6.6;
 /// Slices of time for requests under way.
 const SLICES: usize = 300;
 /// Slices of time for failed requests: as wide as a mark can be seen.
@@ -227,17 +229,24 @@ impl Drawing {
         let last = last
             .chain(row.cuts.last().copied())
             .fold(row.alive.end, f64::max);
-        let x = self.x(last) + 10.0;
         let why = row
             .waited_for
             .map(|reason| format!(", {reason}"))
             .unwrap_or_default();
-        text(
+        let label = format!("{seconds:.1} s{why}");
+        let outside = self.x(last) + 10.0;
+        let fits = outside + label.len() as f64 * LETTER < WIDTH - MARGIN;
+        // At the end of a long drain there is little under way, so there is room within.
+        let (x, anchor) = if fits {
+            (outside, "start")
+        } else {
+            (self.x(row.alive.end) - 12.0, "end")
+        };
+        let y = top + if fits { LANE / 2.0 + 4.0 } else { LANE / 2.0 };
+        let _ = writeln!(
             out,
-            "name",
-            x,
-            top + LANE / 2.0 + 4.0,
-            &format!("{seconds:.1} s{why}"),
+            "<text class=\"name\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>",
+            escape(&label)
         );
     }
 
@@ -314,7 +323,7 @@ fn legend(out: &mut String, y: f64) {
             y - 10.0
         );
         text(out, "legend", x + 18.0, y, label);
-        x += 36.0 + label.len() as f64 * 6.6;
+        x += 36.0 + label.len() as f64 * LETTER;
     }
     let _ = writeln!(
         out,
