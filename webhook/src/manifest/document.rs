@@ -72,6 +72,7 @@ pub fn parse(text: &str) -> Result<Vec<Document>, Vec<SyntaxError>> {
         text,
         documents: Vec::new(),
         faults: Vec::new(),
+        counted: (0, 1),
     };
     match json_documents(text) {
         Some(ranges) => {
@@ -118,6 +119,9 @@ struct Stream<'a> {
     text: &'a str,
     documents: Vec<Document>,
     faults: Vec<SyntaxError>,
+    /// A place in the text and its line: lines are counted on from there, and not from the start
+    /// for each of thousands of documents.
+    counted: (usize, usize),
 }
 
 impl Stream<'_> {
@@ -167,7 +171,7 @@ impl Stream<'_> {
         };
         match Reader::new(&tree, format == Format::Json, &line).read() {
             Ok(value) => {
-                let line = line(content);
+                let line = self.line(content);
                 self.documents.push(Document {
                     number,
                     line,
@@ -191,6 +195,15 @@ impl Stream<'_> {
         };
         let text = &self.text[root.start..root.end];
         text.starts_with(['{', '[']) && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    }
+
+    fn line(&mut self, at: usize) -> usize {
+        let (from, line) = self.counted;
+        self.counted = match self.text.get(from..at) {
+            Some(passed) => (at, line + passed.matches('\n').count()),
+            None => (at, line_number(self.text, at)),
+        };
+        self.counted.1
     }
 
     fn syntax_error(&mut self, document: usize, base: usize, error: &ScanError) {
