@@ -83,7 +83,7 @@ async fn an_envoy_that_restarts_during_a_drain_is_told_nothing() -> Result<()> {
 /// The smallest of gaps: told, and not looked at yet.
 #[tokio::test]
 async fn an_envoy_that_restarts_just_after_it_was_told_is_told_nothing() -> Result<()> {
-    let mut stage = Stage::with(&[]).await?;
+    let mut stage = Stage::with(&[("--min-drain", "3s")]).await?;
     tokio::time::sleep(AGE).await;
     let hook = stage.hook_told().await?;
     stage.sidecar.pause()?;
