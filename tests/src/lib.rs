@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod due;
 pub mod endpoints;
 pub mod envoy;
+pub mod installation;
 pub mod kubelet;
 pub mod load;
 pub mod namespace;

@@ -33,7 +33,7 @@ pub use authority::{Authority, Credential, Identity};
 pub use control_plane::ControlPlane;
 pub use images::Image;
 pub use metrics::{Metrics, Sample};
-pub use network::{Endpoint, Namespace, Network};
+pub use network::{Endpoint, Forward, Namespace, Network};
 pub use node::Node;
 pub use nodes::Cluster;
 pub use programs::Version;

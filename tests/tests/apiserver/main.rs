@@ -1,6 +1,9 @@
 //! Tests against a real API server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission;
 mod certs;
 mod cluster;
+mod guard;
+mod replicas;
 mod stamp;

@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) struct Stamp {
     identity: Identity,
     clients: Option<String>,
+    patch: Option<Value>,
     calls: Arc<Mutex<Vec<Call>>>,
 }
 
@@ -45,6 +46,7 @@ impl Stamp {
         Ok(Self {
             identity: authority.server(&[name], &[address])?,
             clients: None,
+            patch: None,
             calls: Arc::default(),
         })
     }
@@ -52,6 +54,12 @@ impl Stamp {
     /// Refuses whoever shows no certificate of this authority.
     pub(crate) fn with_client_authority(mut self, authority: &Authority) -> Self {
         self.clients = Some(authority.certificate());
+        self
+    }
+
+    /// Answers with this patch instead.
+    pub(crate) fn with_patch(mut self, patch: Value) -> Self {
+        self.patch = Some(patch);
         self
     }
 
@@ -130,7 +138,8 @@ impl Stamp {
             "/metadata/annotations" => json!({ "stamped": "yes" }),
             _ => json!("yes"),
         };
-        let patch = json!([{ "op": "add", "path": path, "value": value }]);
+        let stamped = json!([{ "op": "add", "path": path, "value": value }]);
+        let patch = self.patch.clone().unwrap_or(stamped);
         let answer = json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",

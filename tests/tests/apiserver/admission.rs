@@ -1,0 +1,599 @@
+//! The registration as the chart has it, and what comes of it in a real API server.
+
+use drainhook_tests::{
+    cluster::{ApiServer, Network, Version},
+    installation::{Installation, NAME, Replica, render},
+    wait::until,
+};
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::stamp::{Stamp, replica};
+
+const BOTH: [Version; 2] = [Version::Newest, Version::Oldest];
+
+/// Pods as the API server stores them, with every field that it knows.
+pub(crate) fn pods(server: &ApiServer, namespace: &str) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+    Api::namespaced_with(server.client(), namespace, &resource)
+}
+
+pub(crate) fn envoy_pod(name: &str, annotations: Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "annotations": annotations },
+        "spec": { "containers": [{ "name": "envoy", "image": "envoyproxy/envoy:v1.36.2" }] },
+    }))
+    .unwrap()
+}
+
+pub(crate) fn opted_in() -> Value {
+    json!({ "drainhook.io/inject": "true" })
+}
+
+pub(crate) async fn create(
+    server: &ApiServer,
+    namespace: &str,
+    pod: &DynamicObject,
+) -> kube::Result<Value> {
+    let created = pods(server, namespace)
+        .create(&PostParams::default(), pod)
+        .await?;
+    Ok(serde_json::to_value(created).unwrap())
+}
+
+/// Whether the whole drain is in the pod: sidecar, hook, grace period.
+pub(crate) fn has_drain(pod: &Value) -> bool {
+    let spec = &pod["spec"];
+    let named = |list: &str| {
+        let containers = spec[list].as_array().into_iter().flatten();
+        containers
+            .filter(|it| it["name"] == "shutdown-manager")
+            .count()
+    };
+    let path = &spec["containers"][0]["lifecycle"]["preStop"]["httpGet"]["path"];
+    let grace = spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(0);
+    named("initContainers") + named("containers") == 1 && path == "/shutdown" && grace >= 305
+}
+
+/// The API server learns of registrations and endpoints a little later.
+pub(crate) async fn until_called(server: &ApiServer) {
+    let mut number = 0;
+    until("a pod with the drain", async || {
+        number += 1;
+        let pod = envoy_pod(&format!("first-{number}"), opted_in());
+        create(server, "default", &pod).await.ok().filter(has_drain)
+    })
+    .await
+    .unwrap();
+}
+
+/// An API server in a network of its own, with one replica behind the Service.
+macro_rules! installed {
+    ($version:expr, $values:expr, $server:ident, $installation:ident, $replica:ident) => {
+        let network = Network::create().unwrap();
+        let $server = ApiServer::options()
+            .version($version)
+            .network(&network)
+            .start()
+            .await
+            .unwrap();
+        let mut $installation = Installation::apply(&$server, &network, $values)
+            .await
+            .unwrap();
+        let $replica = $installation.replica().await.unwrap();
+        $installation.publish(&[&$replica]).await.unwrap();
+        until_called(&$server).await;
+    };
+}
+
+#[tokio::test]
+async fn every_object_of_the_installation_is_taken_by_the_api_server_as_it_is_written() {
+    let monitoring = ["ServiceMonitor", "PodMonitor", "Issuer", "Certificate"];
+    let values: [&[&str]; 3] = [
+        &[],
+        &[
+            "certificates.mode=cert-manager",
+            "guard.action=Deny",
+            "server.hostNetwork=true",
+        ],
+        &[
+            "certificates.mode=files",
+            "certificates.clientCAConfigMap=ca",
+            "defaults.port=8091",
+        ],
+    ];
+    for version in BOTH {
+        let server = ApiServer::options().version(version).start().await.unwrap();
+        server
+            .namespace(
+                NAME,
+                &[("pod-security.kubernetes.io/enforce", "restricted")],
+            )
+            .await
+            .unwrap();
+        for values in values {
+            for object in render(values).unwrap() {
+                if monitoring.iter().any(|kind| object["kind"] == *kind) {
+                    continue;
+                }
+                // kubectl asks for strict validation: an unknown field is an error.
+                let file = tempfile::NamedTempFile::new().unwrap();
+                std::fs::write(file.path(), object.to_string()).unwrap();
+                let output = server
+                    .kubectl()
+                    .unwrap()
+                    .args([
+                        "apply",
+                        "--server-side",
+                        "--dry-run=server",
+                        "--validate=strict",
+                        "-f",
+                    ])
+                    .arg(file.path())
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{version:?} {object}: {said}");
+                // The host's network is not what "restricted" admits, and is said to be.
+                let on_host = object["spec"]["template"]["spec"]["hostNetwork"] == true;
+                assert!(
+                    on_host || !said.contains("Warning"),
+                    "{version:?} {object}: {said}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_opts_in_is_stored_with_its_drain_and_others_are_never_sent() {
+    if !Network::available("pods that opt in").unwrap() {
+        return;
+    }
+    for version in BOTH {
+        installed!(version, &[], server, installation, replica);
+        let pod = create(&server, "default", &envoy_pod("own", opted_in()))
+            .await
+            .unwrap();
+        assert!(has_drain(&pod), "{pod:#}");
+        let stored =
+            serde_json::to_value(pods(&server, "default").get("own").await.unwrap()).unwrap();
+        assert_eq!(stored["spec"], pod["spec"]);
+        if version == Version::Newest {
+            let sidecar = &pod["spec"]["initContainers"][0];
+            assert_eq!(
+                sidecar["restartPolicy"], "Always",
+                "a native sidecar by itself: {sidecar}"
+            );
+        } else {
+            let last = pod["spec"]["containers"]
+                .as_array()
+                .unwrap()
+                .last()
+                .unwrap();
+            assert_eq!(last["name"], "shutdown-manager", "{last}");
+        }
+
+        let seen = replica.decisions(|_| true);
+        for (name, annotations) in [
+            ("plain", json!({})),
+            ("others", json!({ "example.org/inject": "true" })),
+            ("refuses", json!({ "drainhook.io/inject": "false" })),
+        ] {
+            let pod = create(&server, "default", &envoy_pod(name, annotations))
+                .await
+                .unwrap();
+            assert!(!has_drain(&pod), "{name}");
+        }
+        assert_eq!(
+            replica.decisions(|_| true),
+            seen,
+            "filtered in the API server itself"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_opts_in_gives_all_of_its_envoys_the_drain() {
+    if !Network::available("namespaces that opt in").unwrap() {
+        return;
+    }
+    for version in BOTH {
+        installed!(version, &[], server, installation, replica);
+        for value in ["enabled", "true"] {
+            server
+                .namespace(value, &[("drainhook.io/inject", value)])
+                .await
+                .unwrap();
+            // At once, whether the replica has heard of the namespace or not.
+            let pod = create(&server, value, &envoy_pod("silent", json!({})))
+                .await
+                .unwrap();
+            assert!(has_drain(&pod), "{value}: {pod:#}");
+            let both = create(&server, value, &envoy_pod("both", opted_in()))
+                .await
+                .unwrap();
+            assert!(has_drain(&both), "{both:#}");
+            let refuses = json!({ "drainhook.io/inject": "false" });
+            let refuses = create(&server, value, &envoy_pod("refuses", refuses))
+                .await
+                .unwrap();
+            assert!(!has_drain(&refuses));
+            let mut app = envoy_pod("app", json!({}));
+            app.data["spec"]["containers"][0] = json!({ "name": "app", "image": "app:1" });
+            assert!(
+                !has_drain(&create(&server, value, &app).await.unwrap()),
+                "no Envoy"
+            );
+        }
+        server
+            .namespace("other", &[("drainhook.io/inject", "disabled")])
+            .await
+            .unwrap();
+        let pod = create(&server, "other", &envoy_pod("silent", json!({})))
+            .await
+            .unwrap();
+        assert!(!has_drain(&pod));
+        let both = replica.decisions(|line| line["name"] == "\"both\"" || line["name"] == "both");
+        assert_eq!(
+            both, 2,
+            "one entry each, never both: the conditions exclude each other"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_defaults_of_a_namespace_are_followed_as_they_change() {
+    if !Network::available("a namespace's defaults").unwrap() {
+        return;
+    }
+    installed!(Version::Newest, &[], server, installation, replica);
+    installation.set_defaults("drain-timeout: 10m").unwrap();
+    let grace = async |name: String| {
+        let pod = create(&server, "slow", &envoy_pod(&name, opted_in()))
+            .await
+            .unwrap();
+        pod["spec"]["terminationGracePeriodSeconds"]
+            .as_u64()
+            .unwrap()
+    };
+    server.namespace("slow", &[]).await.unwrap();
+    let mut number = 0;
+    for (annotation, seconds) in [
+        (json!(null), 605),
+        (json!("20m"), 1205),
+        (json!("40m"), 2405),
+    ] {
+        server
+            .apply(&json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": { "name": "slow", "annotations": { "drainhook.io/drain-timeout": annotation } },
+            }))
+            .await
+            .unwrap();
+        until(&format!("a grace period of {seconds}"), async || {
+            number += 1;
+            (grace(format!("pod-{number}")).await == seconds).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_a_later_webhook_adds_gets_its_hook_too() {
+    if !Network::available("reinvocation").unwrap() {
+        return;
+    }
+    let network = Network::create().unwrap();
+    let server = ApiServer::options()
+        .network(&network)
+        .start()
+        .await
+        .unwrap();
+    let mut installation = Installation::apply(&server, &network, &[]).await.unwrap();
+    let ours = installation.replica().await.unwrap();
+    installation.publish(&[&ours]).await.unwrap();
+    until_called(&server).await;
+
+    // Configurations are called in the order of their names: `stamp` comes after `drainhook`.
+    let endpoint = network.attach().unwrap();
+    let address = endpoint.address();
+    server.namespace("hooks", &[]).await.unwrap();
+    let adds = json!([{
+        "op": "add",
+        "path": "/spec/containers/-",
+        "value": { "name": "added", "image": "added:1" },
+    }]);
+    let stamp = Stamp::new(server.authority(), "stamp.hooks.svc", address)
+        .unwrap()
+        .with_patch(adds);
+    let serve = async move || {
+        stamp
+            .serve(TcpListener::bind(replica(address)).await?)
+            .await
+    };
+    let namespace = endpoint.namespace().clone();
+    tokio::spawn(async move { namespace.run(serve).await });
+    let service =
+        json!({ "service": { "namespace": "hooks", "name": "stamp", "path": "/mutate" } });
+    server
+        .apply(&Stamp::registration(server.authority(), service))
+        .await
+        .unwrap();
+    server
+        .publish_service("hooks", "stamp", 8443, &[address])
+        .await
+        .unwrap();
+
+    let mut number = 0;
+    let pod = until("a pod with the added container", async || {
+        number += 1;
+        let pod = envoy_pod(&format!("pod-{number}"), opted_in());
+        let pod = create(&server, "default", &pod).await.ok()?;
+        (pod["spec"]["containers"].as_array()?.len() == 2).then_some(pod)
+    });
+    let pod = pod.await.unwrap();
+    assert!(has_drain(&pod), "{pod:#}");
+    let added = &pod["spec"]["containers"][1];
+    assert_eq!(added["name"], "added");
+    assert_eq!(
+        added["lifecycle"]["preStop"]["httpGet"]["path"], "/wait",
+        "{pod:#}"
+    );
+    assert_eq!(ours.decisions(|line| line["reason"] == "completed"), 1);
+    // One token: the second call has kept the first one's.
+    let text = pod.to_string();
+    let token = pod.pointer("/spec/containers/0/lifecycle/preStop/httpGet/httpHeaders/0/value");
+    let token = token.and_then(Value::as_str).unwrap();
+    assert_eq!(
+        text.matches(token).count(),
+        3,
+        "both hooks and the sidecar: {text}"
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_no_trace_and_is_the_same_each_time() {
+    if !Network::available("dry runs").unwrap() {
+        return;
+    }
+    installed!(Version::Newest, &[], server, installation, replica);
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let mut specs = Vec::new();
+    for _ in 0..2 {
+        let pod = pods(&server, "default")
+            .create(&dry, &envoy_pod("dry", opted_in()))
+            .await
+            .unwrap();
+        let pod = serde_json::to_value(pod).unwrap();
+        assert!(has_drain(&pod));
+        let mut spec = pod["spec"].clone();
+        // The API server itself names the volume of the token anew each time.
+        spec.as_object_mut().unwrap().remove("volumes");
+        let spec = spec.to_string();
+        let volume = spec
+            .split("kube-api-access-")
+            .nth(1)
+            .map(|rest| rest[..5].to_owned());
+        specs.push(spec.replace(&volume.unwrap_or_default(), ""));
+    }
+    assert_eq!(specs[0], specs[1]);
+    assert!(specs[0].contains("dry-run"), "no secret is drawn");
+    assert!(
+        pods(&server, "default")
+            .get_opt("dry")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(replica.decisions(|line| line["dry_run"] == true), 2);
+}
+
+#[tokio::test]
+async fn a_denial_reaches_the_person_at_kubectl_with_everything_that_is_wrong() {
+    if !Network::available("denials").unwrap() {
+        return;
+    }
+    for version in BOTH {
+        installed!(
+            version,
+            &["webhook.failurePolicy=Fail"],
+            server,
+            installation,
+            replica
+        );
+        let wrong = json!({ "drainhook.io/inject": "True", "drainhook.io/min-drian": "5s" });
+        let (done, said) = kubectl_apply(&server, &envoy_pod("wrong", wrong));
+        assert!(!done, "{said}");
+        for part in [
+            "pods.drainhook.io",
+            "denied the request",
+            "min-drian",
+            "min-drain",
+            "True",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(
+            pods(&server, "default")
+                .get_opt("wrong")
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(replica.decisions(|line| line["outcome"] == "denied"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_workload_is_warned_about_at_kubectl_and_stored() {
+    if !Network::available("warnings").unwrap() {
+        return;
+    }
+    for version in BOTH {
+        installed!(version, &[], server, installation, replica);
+        let template = json!({
+            "metadata": { "labels": { "app": "edge" }, "annotations": {
+                "drainhook.io/inject": "true", "drainhook.io/min-drian": "5s",
+            } },
+            "spec": { "containers": [{ "name": "envoy", "image": "envoyproxy/envoy:v1.36.2" }] },
+        });
+        let mut once = template.clone();
+        once["spec"]["restartPolicy"] = json!("Never");
+        let selector = json!({ "matchLabels": { "app": "edge" } });
+        let set = json!({ "selector": selector, "template": template });
+        let mut stateful = set.clone();
+        stateful["serviceName"] = json!("edge");
+        let workloads = [
+            ("apps/v1", "Deployment", set.clone()),
+            ("apps/v1", "DaemonSet", set.clone()),
+            ("apps/v1", "StatefulSet", stateful),
+            ("apps/v1", "ReplicaSet", set),
+            ("batch/v1", "Job", json!({ "template": once })),
+            (
+                "batch/v1",
+                "CronJob",
+                json!({
+                    "schedule": "0 0 1 1 *", "jobTemplate": { "spec": { "template": once } },
+                }),
+            ),
+        ];
+        for (api_version, kind, spec) in workloads {
+            let object = json!({
+                "apiVersion": api_version, "kind": kind, "spec": spec,
+                "metadata": { "name": kind.to_lowercase(), "namespace": "default" },
+            });
+            let (done, said) = kubectl_apply(&server, &object);
+            assert!(done, "{version:?} {kind}: {said}");
+            let warned =
+                said.contains("Warning: its pods will be refused") && said.contains("min-drian");
+            assert!(warned, "{version:?} {kind}: {said}");
+        }
+        let (_, said) = kubectl_apply(
+            &server,
+            &json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": { "name": "misplaced", "namespace": "default", "annotations": opted_in() },
+                "spec": {
+                    "selector": { "matchLabels": { "app": "m" } },
+                    "template": {
+                        "metadata": { "labels": { "app": "m" } },
+                        "spec": { "containers": [{ "name": "envoy", "image": "envoyproxy/envoy:v1.36.2" }] },
+                    },
+                },
+            }),
+        );
+        assert!(
+            said.contains("Warning") && said.contains("no effect"),
+            "{version:?}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_what_a_person_changed_about_the_pods_is_warned_about() {
+    if !Network::available("which changes are warned about").unwrap() {
+        return;
+    }
+    installed!(Version::Newest, &[], server, installation, replica);
+    let mut deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": "edge", "namespace": "default" },
+        "spec": {
+            "replicas": 1,
+            "selector": { "matchLabels": { "app": "edge" } },
+            "template": {
+                "metadata": { "labels": { "app": "edge" }, "annotations": opted_in() },
+                "spec": { "containers": [{ "name": "envoy", "image": "envoyproxy/envoy:v1.36.2" }] },
+            },
+        },
+    });
+    server.apply(&deployment).await.unwrap();
+    let list = ListParams::default().labels("app=edge");
+    let injected = async || {
+        let made = pods(&server, "default")
+            .list(&list)
+            .await
+            .ok()?
+            .items
+            .pop()?;
+        Some(serde_json::to_value(made).unwrap())
+    };
+    let pod = until("the controllers' pod", injected).await.unwrap();
+    assert!(has_drain(&pod), "{pod:#}");
+    // The ReplicaSet was made by the Deployment's controller, which has also written a revision
+    // onto the Deployment; neither is anybody's doing.
+    let warned = |replica: &Replica| replica.decisions(|line| line["webhook"] == "warn");
+    assert_eq!(warned(&replica), 1);
+    deployment["spec"]["replicas"] = json!(3);
+    deployment["metadata"]["annotations"] = json!({ "example.org/note": "more" });
+    server.apply(&deployment).await.unwrap();
+    assert_eq!(warned(&replica), 1, "the template is the same");
+    deployment["spec"]["template"]["metadata"]["annotations"]["drainhook.io/min-drain"] =
+        json!("9s");
+    server.apply(&deployment).await.unwrap();
+    assert_eq!(warned(&replica), 2);
+    deployment["metadata"]["annotations"] = opted_in();
+    server.apply(&deployment).await.unwrap();
+    assert_eq!(warned(&replica), 3, "a key of ours in the wrong place");
+}
+
+#[tokio::test]
+async fn the_server_may_do_what_it_needs_and_nothing_else() {
+    if !Network::available("the server's rights").unwrap() {
+        return;
+    }
+    installed!(Version::Newest, &[], server, installation, replica);
+    let page = replica.get("/readyz?verbose").await.unwrap();
+    assert!(page.contains("[+] namespaces"), "{page}");
+    let subject = format!("--as=system:serviceaccount:{NAME}:{NAME}");
+    let may = |arguments: &[&str]| {
+        let mut kubectl = server.kubectl().unwrap();
+        let output = kubectl
+            .args(["auth", "can-i"])
+            .args(arguments)
+            .arg(&subject)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).trim() == "yes"
+    };
+    assert!(may(&["list", "namespaces"]) && may(&["watch", "namespaces"]));
+    for arguments in [
+        ["get", "secrets", "--all-namespaces"],
+        ["list", "secrets", "--namespace=drainhook"],
+        ["list", "pods", "--all-namespaces"],
+        ["patch", "namespaces", "--all-namespaces"],
+        ["patch", "mutatingwebhookconfigurations", "--all-namespaces"],
+        ["create", "events", "--all-namespaces"],
+    ] {
+        assert!(!may(&arguments), "{arguments:?}");
+    }
+}
+
+/// Whether it was taken, and what kubectl said on standard error.
+fn kubectl_apply(server: &ApiServer, object: &impl serde::Serialize) -> (bool, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), serde_json::to_vec(object).unwrap()).unwrap();
+    let mut kubectl = server.kubectl().unwrap();
+    let output = kubectl
+        .args(["apply", "-f"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
