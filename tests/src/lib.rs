@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod admin_proxy;
+pub mod bench;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;

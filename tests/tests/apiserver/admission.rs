@@ -241,11 +241,16 @@ async fn a_namespace_that_opts_in_gives_all_of_its_envoys_the_drain() {
             .await
             .unwrap();
         assert!(!has_drain(&pod));
-        let both = replica.decisions(|line| line["name"] == "\"both\"" || line["name"] == "both");
+        let seen_by = |entry: &str, name: &str| {
+            replica.decisions(|line| line["entry"] == entry && line["name"] == name)
+        };
+        assert!(seen_by("object", "both") > 0 && seen_by("namespace", "silent") > 0);
         assert_eq!(
-            both, 2,
-            "one entry each, never both: the conditions exclude each other"
+            seen_by("namespace", "both"),
+            0,
+            "never both: the conditions exclude each other"
         );
+        assert_eq!(seen_by("object", "silent"), 0);
     }
 }
 
@@ -398,7 +403,16 @@ async fn a_dry_run_leaves_no_trace_and_is_the_same_each_time() {
             .unwrap()
             .is_none()
     );
-    assert_eq!(replica.decisions(|line| line["dry_run"] == true), 2);
+    // The API server calls twice for each: its own plugins change the pod after us, by giving the
+    // sidecar the token of the pod's account.
+    assert_eq!(
+        replica.decisions(|line| line["dry_run"] == true && line["reason"] == "injected"),
+        2
+    );
+    assert_eq!(
+        replica.decisions(|line| line["dry_run"] == false && line["name"] == "dry"),
+        0
+    );
 }
 
 #[tokio::test]
@@ -536,18 +550,27 @@ async fn only_what_a_person_changed_about_the_pods_is_warned_about() {
     // The ReplicaSet was made by the Deployment's controller, which has also written a revision
     // onto the Deployment; neither is anybody's doing.
     let warned = |replica: &Replica| replica.decisions(|line| line["webhook"] == "warn");
-    assert_eq!(warned(&replica), 1);
+    // A write that meets another one is tried again by the API server, and admitted again: what
+    // counts is whether there were calls, not how many.
+    let before = warned(&replica);
+    assert!(before > 0);
     deployment["spec"]["replicas"] = json!(3);
     deployment["metadata"]["annotations"] = json!({ "example.org/note": "more" });
     server.apply(&deployment).await.unwrap();
-    assert_eq!(warned(&replica), 1, "the template is the same");
+    assert_eq!(warned(&replica), before, "the template is the same");
     deployment["spec"]["template"]["metadata"]["annotations"]["drainhook.io/min-drain"] =
         json!("9s");
     server.apply(&deployment).await.unwrap();
-    assert_eq!(warned(&replica), 2);
+    let template = warned(&replica);
+    assert!(template > before);
     deployment["metadata"]["annotations"] = opted_in();
     server.apply(&deployment).await.unwrap();
-    assert_eq!(warned(&replica), 3, "a key of ours in the wrong place");
+    assert!(
+        warned(&replica) > template,
+        "a key of ours in the wrong place"
+    );
+    let owned = replica.decisions(|line| line["webhook"] == "warn" && line["kind"] == "ReplicaSet");
+    assert_eq!(owned, 0);
 }
 
 #[tokio::test]

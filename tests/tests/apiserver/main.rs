@@ -5,5 +5,6 @@ mod admission;
 mod certs;
 mod cluster;
 mod guard;
+mod record;
 mod replicas;
 mod stamp;

@@ -38,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) certified: bool,
     /// The request's operation, as in `CREATE`.
     pub(crate) operation: String,
+    /// The whole review.
+    pub(crate) review: Value,
 }
 
 impl Stamp {
@@ -129,6 +131,7 @@ impl Stamp {
             http,
             certified,
             operation,
+            review: review.clone(),
         });
         let path = match review["request"]["object"]["metadata"]["annotations"].is_object() {
             true => "/metadata/annotations/stamped",

@@ -64,6 +64,16 @@ pub(super) enum OptedIn {
     Namespace,
 }
 
+impl OptedIn {
+    /// For the log.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Namespace => "namespace",
+        }
+    }
+}
+
 /// Why nothing was decided.
 #[derive(Debug, Error)]
 pub(super) enum EngineError {
@@ -250,21 +260,22 @@ impl Api {
                 reason: answer.reason,
             })
             .inc();
-        // Values that somebody chose are written with `?`: quoted, control characters escaped.
+        // Values that somebody chose are strings: both forms of the log quote and escape them.
         tracing::info!(
-            uid = ?review.uid,
+            uid = &*review.uid,
             webhook = webhook.word(),
-            kind = ?review.kind.kind,
-            namespace = ?review.namespace,
-            name = ?review.name,
-            operation = ?review.operation,
+            entry = opted_in.word(),
+            kind = &*review.kind.kind,
+            namespace = &*review.namespace,
+            name = &*review.name,
+            operation = &*review.operation,
             dry_run = review.dry_run,
             outcome = outcome.word(),
             reason = answer.reason,
             warnings = answer.warnings.len(),
             denial = answer.denial.as_deref(),
             %peer,
-            micros = began.elapsed().as_micros(),
+            micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             "decided",
         );
         Ok(out)
