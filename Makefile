@@ -41,8 +41,7 @@ sidecar: target-musl ## the sidecar, static and small
 	$(CARGO) build --package shutdown-manager --profile sidecar $(SIDECAR_TARGET)
 
 .PHONY: test
-test: fmt-check lint each unit size envoy rollout tools ## everything that CI runs
-test: fmt-check lint each unit size envoy rollout apiserver node ## everything that CI runs
+test: fmt-check lint each unit size manifests-check envoy rollout tools apiserver node ## everything that CI runs
 
 .PHONY: fmt
 fmt: ## format the code
@@ -93,6 +92,19 @@ rollout: target-musl ## rolling updates under load: nothing may fail
 .PHONY: apiserver
 apiserver: ## against a real API server, built once; parts of it need root
 	$(CARGO) test --locked --package drainhook-tests --test apiserver
+
+.PHONY: manifests
+manifests: ## render manifests/install.yaml from the chart
+	manifests/render
+
+.PHONY: manifests-check
+manifests-check: ## is manifests/install.yaml what the chart renders, and the chart in order?
+	manifests/render --check
+	$$(tests/tools/build helm) lint --strict --quiet manifests/chart
+
+.PHONY: bench
+bench: ## drainhook beside a Go webhook, in one run; needs Go
+	$(CARGO) run --release --quiet --package drainhook-tests --bin bench
 
 .PHONY: node
 node: target-musl ## on a real kubelet; needs root
