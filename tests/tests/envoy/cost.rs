@@ -19,7 +19,7 @@ const MEMORY: u64 = 3_000_000;
 const READING: usize = 20_000;
 
 /// No more often than this are counters read while requests are in flight.
-const COUNTERS_PACE: Duration = Duration::from_millis(400);
+const COUNTERS_PACE: Duration = Duration::from_millis(250);
 
 #[tokio::test]
 async fn a_drain_of_a_large_gateway_costs_little() -> Result<()> {
