@@ -4,6 +4,7 @@
 //! Times are [`Duration`]s since the hook came, by a monotonic clock.
 
 mod plan;
+mod process;
 mod state;
 mod wait;
 

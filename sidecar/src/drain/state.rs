@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Action, Observation, Outcome, Phase, Plan, Question, Reason, Server, Source};
-use super::{TellListeners, WaitFor, wait::Wait};
+use super::{
+    Action, Observation, Outcome, Phase, Plan, Question, Reason, Server, Source, TellListeners,
+    WaitFor,
+    process::{Identity, Process, TRIES, WATCH},
+    wait::Wait,
+};
 
 /// An Envoy that nobody can reach at its hook for that long is not there, and one that is still
 /// starting then serves nobody: there is nothing to drain.
@@ -16,20 +20,11 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Ten failures in a row are as bad as it gets.
 const MOST_UNREST: u32 = 20;
 
-/// Between two looks while nothing can be decided yet: only to see that Envoy is still there.
-const WATCH: Duration = Duration::from_secs(1);
-
-/// How often to try what is good to know, but what a drain can do without.
-const TRIES: u32 = 3;
-
 /// One answer without stats may be an accident; so many are a configuration that hides them.
 const HIDDEN_FOR_CERTAIN: u32 = 3;
 
 /// How often to try Envoy's figures again where the kernel's stand in for them.
 const ADMIN_AGAIN: Duration = Duration::from_secs(5);
-
-/// `skip_exit` came with Envoy 1.28. Before, listeners would stop after `--drain-time-s`.
-const SKIP_EXIT_SINCE: (u32, u32) = (1, 28);
 
 /// A drain between two steps.
 #[derive(Debug, Clone)]
@@ -59,25 +54,6 @@ pub struct Drain {
     hidden: (u32, u32),
     admin_again_at: Duration,
     wait: Wait,
-}
-
-/// Which process it is. What is told to one must not be taken for told to the next.
-#[derive(Debug, Clone, Default)]
-struct Process {
-    known: Option<Server>,
-    is_starting: bool,
-    /// Readings failed since it was last seen.
-    lost_sight: bool,
-    /// Ask again: it may be another one.
-    doubted: bool,
-    /// It is the one that was told, and ready all the same: somebody took the telling back.
-    untold: bool,
-    /// It was asked just before it was told.
-    asked_before_telling: bool,
-    tries: u32,
-    ask_at: Duration,
-    /// When it was last found to be the one that was told, or could not be asked.
-    seen_at: Option<Duration>,
 }
 
 /// What is left to do about listeners that do not follow the health check.
@@ -138,7 +114,7 @@ impl Drain {
 
     /// The process that is being drained, where it is known.
     pub fn server(&self) -> Option<&Server> {
-        self.process.known.as_ref()
+        self.process.known()
     }
 
     /// Why it is not over yet, in words.
@@ -152,7 +128,7 @@ impl Drain {
                 )
             }
             Phase::Notify => "telling Envoy".to_owned(),
-            Phase::Floor if self.process.is_starting => "Envoy has not come live yet".to_owned(),
+            Phase::Floor if self.process.is_starting() => "Envoy has not come live yet".to_owned(),
             Phase::Floor => format!("floor: {}", left(self.floor_end(), now)),
             Phase::Wait if self.failures > 0 => {
                 format!(
@@ -212,27 +188,16 @@ impl Drain {
         }
         self.answered |= !matches!(observation, Observation::Sockets { .. });
         // After an outage it may be another process that answers.
-        let lost_sight = std::mem::take(&mut self.process.lost_sight);
-        self.process.doubted |= lost_sight && self.process.tries < TRIES && !self.unreachable;
+        self.process.answered(!self.unreachable);
         self.failures = 0;
     }
 
     fn failed(&mut self, question: Question, now: Duration) {
         match question {
             // It stays unknown, but there are other signs of an end.
-            Question::Server => {
-                self.process.tries += 1;
-                self.process.ask_at = now + WATCH;
-                self.process.asked_before_telling = true;
-                self.process.doubted &= self.process.tries < TRIES;
-                return;
-            }
-            Question::Ready => {
-                self.process.seen_at = Some(now);
-                self.process.lost_sight = true;
-                return;
-            }
-            _ => self.process.lost_sight = true,
+            Question::Server => return self.process.not_identified(now),
+            Question::Ready => return self.process.not_seen(now),
+            _ => self.process.lose_sight(),
         }
         let (first, longest) = RETRY;
         let pause = first.saturating_mul(1 << (self.unrest / 2)).min(longest);
@@ -278,31 +243,13 @@ impl Drain {
     /// Envoy was asked whether it is ready: after it was told, it is not.
     fn seen(&mut self, is_live: bool, now: Duration) {
         self.answered = true;
-        self.process.seen_at = Some(now);
-        let doubted = is_live && self.told.is_some() && !self.process.untold;
-        if doubted && !self.process.doubted {
-            self.process.doubted = true;
-            // At once: this may have been the question before the last word.
-            self.process.ask_at = now;
-        }
+        self.process.seen(is_live, self.told.is_some(), now);
     }
 
     fn identify(&mut self, server: Server, now: Duration) {
         self.answered = true;
-        self.process.ask_at = now + WATCH;
-        self.process.asked_before_telling = true;
-        self.process.seen_at = Some(now);
-        self.process.doubted = false;
-        self.process.tries = 0;
-        self.process.is_starting = !server.is_live;
-        match self.process.known {
-            Some(known) if known.is_other(&server) => {
-                self.gone = Some("Envoy was restarted: the new process is left alone");
-            }
-            Some(_) => {
-                self.process.untold = self.told.is_some() && server.is_live && server.is_ready
-            }
-            None => self.process.known = Some(server),
+        if self.process.identify(server, self.told.is_some(), now) == Identity::Other {
+            self.gone = Some("Envoy was restarted: the new process is left alone");
         }
     }
 
@@ -314,7 +261,7 @@ impl Drain {
             return self.finish(Reason::Timeout, now, "drain-timeout was reached");
         }
         if self.phase == Phase::Delay && now >= self.plan.delay {
-            self.process.asked_before_telling = false;
+            self.process.ask_before_telling();
             self.enter(Phase::Notify, now);
         }
         if self.phase == Phase::Notify
@@ -337,7 +284,7 @@ impl Drain {
             return None;
         }
         if self.told.is_none() {
-            if !self.process.asked_before_telling {
+            if !self.process.was_asked_before_telling() {
                 return Some(Action::Ask(Question::Server));
             }
             if self.failures > 0 && !self.answered && now >= STARTUP {
@@ -345,34 +292,22 @@ impl Drain {
             }
             return Some(self.ask_at(self.retry_at, Question::FailHealthCheck, now));
         }
-        let process_unknown = self.process.known.is_none() && self.process.tries < TRIES;
         let question = match self.listeners {
             Listeners::Settled => None,
-            _ if process_unknown => {
-                return Some(self.ask_at(self.process.ask_at, Question::Server, now));
+            _ if self.process.is_sought() => {
+                return Some(self.ask_at(self.process.ask_at(), Question::Server, now));
             }
             Listeners::Look { .. } => Some(Question::Listeners),
-            Listeners::Tell { .. } => self.keeps_listening().then_some(Question::DrainListeners),
+            Listeners::Tell { .. } => self
+                .process
+                .keeps_listening(self.plan.timeout)
+                .then_some(Question::DrainListeners),
         };
         let Some(question) = question else {
             self.enter(Phase::Floor, now);
             return None;
         };
         Some(self.ask_at(self.retry_at, question, now))
-    }
-
-    /// Whether listeners accept connections to the end after `drain_listeners?graceful&skip_exit`.
-    fn keeps_listening(&self) -> bool {
-        let Some(server) = self.process.known else {
-            return false;
-        };
-        let knows_skip_exit = server
-            .version
-            .is_some_and(|version| version >= SKIP_EXIT_SINCE);
-        knows_skip_exit
-            || server
-                .drain_time
-                .is_some_and(|time| time >= self.plan.timeout)
     }
 
     fn without_admin(&mut self, now: Duration) -> Action {
@@ -388,7 +323,7 @@ impl Drain {
 
     /// Looks at Envoy: now and then while nothing can be decided, closely when it can.
     fn watch(&mut self, now: Duration) -> Action {
-        if self.process.is_starting && now >= STARTUP && self.phase != Phase::Delay {
+        if self.process.is_starting() && now >= STARTUP && self.phase != Phase::Delay {
             let words = "Envoy never came live, so that nobody is connected";
             return self.finish(Reason::EnvoyGone, now, words);
         }
@@ -409,11 +344,11 @@ impl Drain {
         }
         if self.wait.look_is_complete() {
             if self.phase == Phase::Wait
-                && !self.process.is_starting
+                && !self.process.is_starting()
                 && let Some((reason, words)) = self.wait.verdict(now)
             {
                 // The last word is about the process that was told.
-                if !self.unreachable && self.process.seen_at < self.wait.look_began() {
+                if !self.unreachable && !self.process.was_seen_since(self.wait.look_began()) {
                     return Action::Ask(Question::Ready);
                 }
                 return self.finish(reason, now, words);
@@ -422,10 +357,7 @@ impl Drain {
             self.wait.end_look();
             self.unrest = self.unrest.saturating_sub(1);
         }
-        let see_at = self
-            .process
-            .seen_at
-            .map_or(Duration::ZERO, |seen_at| seen_at + WATCH);
+        let see_at = self.process.see_at();
         if now >= see_at && !self.unreachable {
             return Action::Ask(Question::Ready);
         }
@@ -460,10 +392,7 @@ impl Drain {
     }
 
     fn must_identify(&self, now: Duration) -> bool {
-        let process = &self.process;
-        let unknown = process.known.is_none() && process.tries < TRIES;
-        let asked_for = process.doubted || process.is_starting || unknown;
-        asked_for && now >= process.ask_at && !self.unreachable && self.failures == 0
+        self.process.must_be_asked(now) && !self.unreachable && self.failures == 0
     }
 
     fn first_question(&self, now: Duration) -> Question {
@@ -507,13 +436,6 @@ impl Drain {
             source: self.source,
             words,
         })
-    }
-}
-
-impl Server {
-    /// Whether the other is another process than this.
-    fn is_other(&self, other: &Self) -> bool {
-        other.restart_epoch != self.restart_epoch || other.started.0 > self.started.1
     }
 }
 
