@@ -1,22 +1,23 @@
 //! The drains of a pod: one for each Envoy, started by the first hook, awaited by every caller.
 
+mod envoy;
+
+pub(crate) use envoy::Envoy;
+
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::info;
 
 use crate::{
-    admin::{Admin, AdminError, ServerInfo},
+    admin::Admin,
     drive::{self, Progress},
     eyes::Eyes,
     listeners::Rules,
@@ -30,11 +31,6 @@ use crate::{
 /// alone is the restart of its own container.
 const WAIT_FOR_A_DRAIN: Duration = Duration::from_secs(3);
 
-/// First and longest pause, and how often in all, to look for an Envoy that starts beside us: about
-/// a minute. After that it is looked at when somebody asks.
-const FIRST_LOOK: (Duration, Duration, u32) =
-    (Duration::from_millis(250), Duration::from_secs(8), 12);
-
 /// All Envoys of the pod.
 pub(crate) struct Group {
     settings: Settings,
@@ -44,15 +40,6 @@ pub(crate) struct Group {
     state: Mutex<State>,
     /// Something changed: a wave began or was released.
     changed: watch::Sender<()>,
-}
-
-/// One Envoy.
-pub(crate) struct Envoy {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its admin interface.
-    pub(crate) admin: Admin,
-    answered: AtomicBool,
 }
 
 /// Somebody asked for an Envoy that is not configured.
@@ -87,11 +74,10 @@ impl Group {
             .iter()
             .map(|envoy| envoy.name.clone())
             .collect();
-        let envoys = settings.envoys.iter().map(|envoy| Envoy {
-            name: envoy.name.clone(),
-            admin: Admin::new(envoy.admin.clone()),
-            answered: AtomicBool::new(false),
-        });
+        let envoys = settings
+            .envoys
+            .iter()
+            .map(|envoy| Envoy::new(envoy.name.clone(), Admin::new(envoy.admin.clone())));
         Arc::new(Self {
             metrics: Metrics::new(&names),
             envoys: envoys.collect(),
@@ -290,7 +276,7 @@ impl Group {
                 return;
             };
             let eyes = group.eyes(envoy);
-            let answered = envoy.answered.load(Ordering::Relaxed);
+            let answered = envoy.has_answered();
             let plan = group.settings.plan;
             let (outcome, breakdown) =
                 drive::drain(&envoy.name, plan, began, answered, eyes, &progress).await;
@@ -361,51 +347,6 @@ impl State {
         };
         self.waves.insert(self.last_wave, running);
         self.last_wave
-    }
-}
-
-impl Envoy {
-    /// Asks what process it is.
-    ///
-    /// # Errors
-    ///
-    /// Why that is unknown.
-    pub(crate) async fn server_info(&self) -> Result<ServerInfo, AdminError> {
-        let info = self.admin.server_info().await;
-        if info.is_ok() {
-            self.answered.store(true, Ordering::Relaxed);
-        }
-        info
-    }
-
-    async fn look(&self) {
-        let (mut pause, longest, times) = FIRST_LOOK;
-        for time in 1..=times {
-            let error = match self.server_info().await {
-                Ok(info) => {
-                    let ServerInfo {
-                        version,
-                        state,
-                        drain_strategy,
-                        ..
-                    } = info;
-                    let address = self.admin.address();
-                    info!(envoy = self.name, admin = %address, version, ?state, drain_strategy, "Envoy found");
-                    return;
-                }
-                Err(error) => error,
-            };
-            if time == times {
-                tracing::warn!(
-                    envoy = self.name,
-                    %error,
-                    "Envoy does not answer: a drain will try again; if its admin interface is \
-                     elsewhere, say so with --admin"
-                );
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(longest);
-        }
     }
 }
 
