@@ -1,4 +1,12 @@
 //! From the plan of a document to replacements in its text.
+//!
+//! Here the plan is followed down the tree. How it comes to be in the text depends on the notation:
+//! [`block`] and [`flow`] add to collections and take out of them, [`replace`] puts a value in the
+//! place of another.
+
+mod block;
+mod flow;
+mod replace;
 
 use std::collections::BTreeMap;
 
@@ -6,14 +14,11 @@ use serde_json::{Map, Value};
 
 use super::edit::EditError;
 use super::plan::{Plan, Planned, child};
-use super::render::{Style, is_block, margin};
-use super::scalar::Context;
+use super::render::Style;
 use super::splice::TextEdit;
-use super::text::{
-    column, is_first_on_line, line_end, line_is_over, line_number, line_start, previous_line_end,
-    skip_break, skip_trivia,
-};
-use super::tree::{Entry, Item, Kind, Node, NodeId, Style as ScalarStyle, Tree};
+use super::text::{column, is_first_on_line, line_number};
+use super::tree::{Entry, Item, Kind, NodeId, Tree};
+use flow::Element;
 
 /// Collects the replacements for one document.
 pub(super) struct Writer<'a> {
@@ -69,12 +74,6 @@ impl Path {
             new: child(&self.new, new),
         }
     }
-}
-
-/// An element of a flow collection as it will be.
-enum Element<'v> {
-    Old(usize),
-    New(Option<&'v str>, &'v Value),
 }
 
 impl<'a> Writer<'a> {
@@ -245,413 +244,6 @@ impl<'a> Writer<'a> {
         self.insert_items(planned, items, &ranges, path)
     }
 
-    /// New keys of a block mapping go behind its last one.
-    fn append_entries(
-        &mut self,
-        id: NodeId,
-        entries: &[Entry],
-        added: &[(String, Value)],
-        path: &Path,
-    ) -> Result<(), EditError> {
-        let (Some(first), false) = (entries.first(), added.is_empty()) else {
-            return Ok(());
-        };
-        let indent = column(self.text, first.start);
-        let lines: Vec<String> = added
-            .iter()
-            .flat_map(|(key, value)| self.style.entry_lines(key, value, indent))
-            .collect();
-        let end = self.tree.node(id).end;
-        if self.is_open_at(end) {
-            // A line break behind the last block scalar would become part of its value.
-            let margin = " ".repeat(indent);
-            let eol = self.style.line_break;
-            let text = format!("{}{eol}{margin}", lines.join(eol));
-            self.insert(first.start, text.trim_start_matches(' ').to_owned());
-            return Ok(());
-        }
-        self.insert_lines(end, &lines, path)
-    }
-
-    fn insert_items(
-        &mut self,
-        planned: &[Planned],
-        items: &[Item],
-        ranges: &[(usize, usize)],
-        path: &Path,
-    ) -> Result<(), EditError> {
-        let indent = items
-            .first()
-            .map_or(0, |item| column(self.text, item.start));
-        let mut before: Option<usize> = None;
-        let mut lines: Vec<String> = Vec::new();
-        for item in planned {
-            match item {
-                Planned::New(value) => lines.extend(self.style.item_lines(value, indent)),
-                Planned::Old(old, _) => {
-                    if !lines.is_empty() {
-                        match before {
-                            Some(before) => self.insert_lines(ranges[before].1, &lines, path)?,
-                            None => {
-                                let eol = self.style.line_break;
-                                let text = lines.join(eol);
-                                let text = format!(
-                                    "{}{eol}{}",
-                                    text.trim_start_matches(' '),
-                                    " ".repeat(indent)
-                                );
-                                self.insert(items[*old].start, text);
-                            }
-                        }
-                        lines.clear();
-                    }
-                    before = Some(*old);
-                }
-            }
-        }
-        match before {
-            Some(before) if !lines.is_empty() => {
-                let end = ranges[before].1;
-                if self.is_open_at(end) {
-                    return Err(self.notation(
-                        path,
-                        end,
-                        "up to a last line without a line break",
-                        "with one",
-                    ));
-                }
-                self.insert_lines(end, &lines, path)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whole lines behind the line that ends a block node.
-    fn insert_lines(&mut self, end: usize, lines: &[String], path: &Path) -> Result<(), EditError> {
-        if !line_is_over(self.text, end) {
-            return Err(self.notation(path, end, "on one line with its neighbour", "on its own"));
-        }
-        let eol = self.style.line_break;
-        let text = lines
-            .iter()
-            .fold(String::new(), |text, line| text + eol + line);
-        self.insert(line_end(self.text, end), text);
-        Ok(())
-    }
-
-    /// Takes entries or items out of a block collection of which at least one stays.
-    fn remove_lines(&mut self, ranges: &[(usize, usize)], goes: &dyn Fn(usize) -> bool) {
-        let mut index = 0;
-        while index < ranges.len() {
-            if !goes(index) {
-                index += 1;
-                continue;
-            }
-            let (start, end) = ranges[index];
-            if is_first_on_line(self.text, start) {
-                let to = line_end(self.text, end);
-                match previous_line_end(self.text, line_start(self.text, start)) {
-                    Some(from) => self.replace_range(from, to, String::new()),
-                    None => {
-                        let from = line_start(self.text, start);
-                        self.replace_range(from, skip_break(self.text, to), String::new());
-                    }
-                }
-                index += 1;
-            } else {
-                // The first one, behind a dash: what stays moves up to it.
-                let next = (index..ranges.len()).find(|&next| !goes(next));
-                let next = next.unwrap_or(ranges.len());
-                if let Some((to, _)) = ranges.get(next) {
-                    self.replace_range(start, *to, String::new());
-                }
-                index = next;
-            }
-        }
-    }
-
-    /// Adds and takes out elements of a flow collection of which at least one stays.
-    fn flow_collection(&mut self, ranges: &[(usize, usize)], elements: &[Element<'_>]) {
-        let spread = ranges
-            .first()
-            .is_some_and(|(start, _)| is_first_on_line(self.text, *start));
-        let mut stays = vec![false; ranges.len()];
-        for element in elements {
-            if let Element::Old(old) = element {
-                stays[*old] = true;
-            }
-        }
-        let last = stays.iter().rposition(|stays| *stays).unwrap_or_default();
-        for index in (0..last).filter(|index| !stays[*index]) {
-            self.replace_range(ranges[index].0, ranges[index + 1].0, String::new());
-        }
-        if last + 1 < ranges.len() {
-            self.remove_tail(
-                ranges[last].1,
-                ranges[last + 1].0,
-                ranges[ranges.len() - 1].1,
-            );
-        }
-        let mut before: Option<usize> = None;
-        let mut new: Vec<String> = Vec::new();
-        for element in elements {
-            match element {
-                Element::New(key, value) => {
-                    let margin = margin(self.text, ranges[0].0);
-                    let text = if spread {
-                        self.style.spread(value, margin)
-                    } else {
-                        self.style.inline(value, Context::Flow)
-                    };
-                    new.push(match key {
-                        Some(key) => format!("{}{text}", self.flow_key(key, spread)),
-                        None => text,
-                    });
-                }
-                Element::Old(old) => {
-                    if !new.is_empty() {
-                        let between = self.between(spread, ranges[0].0);
-                        let text = format!("{}{between}", new.join(&between));
-                        self.insert(ranges[*old].0, text);
-                        new.clear();
-                    }
-                    before = Some(*old);
-                }
-            }
-        }
-        if let (Some(before), false) = (before, new.is_empty()) {
-            let between = self.between(spread, ranges[0].0);
-            self.append_flow(ranges[before].1, spread, &between, &new);
-        }
-    }
-
-    /// Behind the last element: a comma that is there already stays the last one, and a comment
-    /// stays on the line that it is about.
-    fn append_flow(&mut self, end: usize, spread: bool, between: &str, new: &[String]) {
-        let comma = skip_trivia(self.text, end);
-        let text = new.join(between);
-        if self.text[comma..].starts_with(',') {
-            let between = between.strip_prefix(',').unwrap_or(between);
-            let at = comma + 1;
-            let at = if spread && line_is_over(self.text, at) {
-                line_end(self.text, at)
-            } else {
-                at
-            };
-            self.insert(at, format!("{between}{text},"));
-        } else if spread && line_is_over(self.text, end) {
-            let between = between.strip_prefix(',').unwrap_or(between);
-            self.insert(end, ",".into());
-            self.insert(line_end(self.text, end), format!("{between}{text}"));
-        } else {
-            self.insert(end, format!("{between}{text}"));
-        }
-    }
-
-    /// The reverse: the elements from `start` to `end` go, of which the one before ended at `kept`.
-    fn remove_tail(&mut self, kept: usize, start: usize, end: usize) {
-        let comma = skip_trivia(self.text, kept);
-        let trailing = skip_trivia(self.text, end);
-        let trailing = self.text[trailing..]
-            .starts_with(',')
-            .then_some(trailing + 1);
-        let own_line = is_first_on_line(self.text, start);
-        let line = line_start(self.text, start);
-        match (
-            own_line
-                .then(|| previous_line_end(self.text, line))
-                .flatten(),
-            trailing,
-        ) {
-            (Some(from), Some(to)) if from > comma => self.replace_range(from, to, String::new()),
-            (Some(from), None) if from > comma => {
-                self.replace_range(comma, comma + 1, String::new());
-                self.replace_range(from, end, String::new());
-            }
-            (_, Some(to)) => self.replace_range(comma + 1, to, String::new()),
-            (_, None) => self.replace_range(kept, end, String::new()),
-        }
-    }
-
-    fn between(&self, spread: bool, first: usize) -> String {
-        if spread {
-            format!(",{}{}", self.style.line_break, margin(self.text, first))
-        } else {
-            self.style.separator()
-        }
-    }
-
-    fn flow_key(&self, key: &str, spread: bool) -> String {
-        let text = self.style.flow_key(key);
-        // Over several lines everybody puts a blank behind the colon, unless the document has none.
-        if spread && text.ends_with(':') {
-            format!("{text} ")
-        } else {
-            text
-        }
-    }
-
-    /// A value in the place of another.
-    fn replace(
-        &mut self,
-        id: NodeId,
-        value: &Value,
-        slot: Slot,
-        path: &Path,
-    ) -> Result<(), EditError> {
-        let node = self.tree.node(id);
-        if let Kind::Alias(_) = node.kind {
-            let line = line_number(self.text, node.start);
-            return Err(EditError::Alias {
-                pointer: path.old.clone(),
-                line,
-            });
-        }
-        self.refuse_shared(id, path)?;
-        let remembered = self.remembered.get(&path.old).copied();
-        self.restored |= remembered.is_some();
-        match slot {
-            Slot::Key { indicator, column } => {
-                self.replace_behind_key(node, value, indicator, column, remembered, path);
-            }
-            Slot::Dash { indicator, column } => {
-                let end = self.end_with_comment(node);
-                let comment = line_end(self.text, end) > end;
-                let indent = match node.start == indicator {
-                    true => column + 2,
-                    false => super::text::column(self.text, node.start),
-                };
-                // What follows on the line would end up behind the new value's last one.
-                let text = if is_block(value) && !comment {
-                    let lines = self.style.block_lines(value, indent);
-                    lines
-                        .join(self.style.line_break)
-                        .trim_start_matches(' ')
-                        .to_owned()
-                } else {
-                    self.style.inline(value, Context::Block)
-                };
-                self.replace_after(indicator, node.start, end, text, remembered, path);
-            }
-            Slot::Flow {
-                indicator,
-                keyed,
-                spread,
-            } => {
-                let text = if spread {
-                    self.style.spread(value, margin(self.text, node.start))
-                } else {
-                    self.style.inline(value, Context::Flow)
-                };
-                match indicator {
-                    Some(indicator) => {
-                        let (start, end) = (node.start, node.end);
-                        self.replace_after(indicator, start, end, text, remembered, path);
-                    }
-                    // `{key}` has no colon yet.
-                    None if keyed => self.replace_range(node.start, node.end, format!(": {text}")),
-                    None => {
-                        self.remember(path, node.start, node.end);
-                        let text = remembered.map_or(text, str::to_owned);
-                        self.replace_range(node.start, node.end, text);
-                    }
-                }
-            }
-            Slot::Explicit { at } => {
-                return Err(self.notation(path, at, "with `? key`", "as `key: value`"));
-            }
-            Slot::Root => {
-                self.remember(path, node.start, node.end);
-                let spread = self.text[node.start..node.end].contains('\n');
-                let text = match remembered {
-                    Some(text) => text.to_owned(),
-                    None if spread => self.style.spread(value, ""),
-                    None => self.style.inline(value, Context::Flow),
-                };
-                self.replace_range(node.start, node.end, text);
-            }
-        }
-        Ok(())
-    }
-
-    /// Behind an indicator on the same line. The blanks between both stay, and are remembered.
-    fn replace_after(
-        &mut self,
-        indicator: usize,
-        start: usize,
-        end: usize,
-        text: String,
-        remembered: Option<&str>,
-        path: &Path,
-    ) {
-        self.remember(path, indicator, end);
-        match remembered {
-            Some(text) => self.replace_range(indicator, end, text.to_owned()),
-            None if start == indicator => self.replace_range(start, end, format!(" {text}")),
-            None => self.replace_range(start, end, text),
-        }
-    }
-
-    /// Behind `key:` a value stands on the key's line or on the lines below it, and one may give
-    /// way to the other. What is remembered begins with a line break where it stood below.
-    fn replace_behind_key(
-        &mut self,
-        node: &Node,
-        value: &Value,
-        indicator: usize,
-        column: usize,
-        remembered: Option<&str>,
-        path: &Path,
-    ) {
-        let key_line_end = line_end(self.text, indicator);
-        let lines = is_block_node(node);
-        let below = node.start > key_line_end;
-        // From where to where the old value goes.
-        let (from, to) = match (below, lines) {
-            (true, true) => (key_line_end, self.end_with_comment(node)),
-            (true, false) => (key_line_end, node.end),
-            (false, true) => (indicator, self.end_with_comment(node)),
-            (false, false) => (indicator, node.end),
-        };
-        self.remember(path, from, to);
-        let block = match remembered {
-            Some(text) => text.starts_with(['\n', '\r']),
-            None => is_block(value),
-        };
-        let text = match remembered {
-            Some(text) => text.to_owned(),
-            None if block => {
-                let indent = self.style.below(column, value);
-                let lines = self.style.block_lines(value, indent);
-                lines.iter().fold(String::new(), |text, line| {
-                    text + self.style.line_break + line
-                })
-            }
-            None => format!(" {}", self.style.inline(value, Context::Block)),
-        };
-        match (block, below || lines) {
-            // One scalar for another: what stands before it stays.
-            (false, _) if !lines && remembered.is_none() && node.start > indicator => {
-                self.replace_range(
-                    node.start,
-                    node.end,
-                    text.trim_start_matches(' ').to_owned(),
-                );
-            }
-            (false, _) if from == indicator => self.replace_range(from, to, text),
-            (false, _) => {
-                self.insert(indicator, text);
-                self.replace_range(from, to, String::new());
-            }
-            (true, true) => self.replace_range(from, to, text),
-            (true, false) => {
-                // A comment behind the old value stays on the key's line.
-                self.replace_range(from, to, String::new());
-                self.insert(line_end(self.text, to), text);
-            }
-        }
-    }
-
     fn entry_slot(
         &self,
         id: NodeId,
@@ -675,16 +267,6 @@ impl<'a> Writer<'a> {
             },
             _ => Slot::Explicit { at: entry.start },
         })
-    }
-
-    /// `[key: value]` has no braces to put anything into.
-    fn require_braces(&self, id: NodeId, path: &Path) -> Result<(), EditError> {
-        let at = self.tree.node(id).content;
-        if self.text[at..].starts_with('{') {
-            Ok(())
-        } else {
-            Err(self.notation(path, at, "as `[key: value]`", "as `[{key: value}]`"))
-        }
     }
 
     /// What goes must not hold an anchor that an alias elsewhere needs.
@@ -717,30 +299,6 @@ impl<'a> Writer<'a> {
             .max(item.start + usize::from(!flow))
     }
 
-    /// Of a block collection: with the comment behind its last line.
-    fn end_with_comment(&self, node: &Node) -> usize {
-        match node.kind {
-            Kind::Mapping { flow: false, .. } | Kind::Sequence { flow: false, .. } => {
-                line_end(self.text, node.end)
-            }
-            _ => node.end,
-        }
-    }
-
-    /// Whether the text ends at `end` inside of a block scalar that keeps its last line break.
-    fn is_open_at(&self, end: usize) -> bool {
-        self.tree.nodes().last().is_some_and(|node| {
-            node.end == end
-                && matches!(
-                    node.kind,
-                    Kind::Scalar {
-                        style: ScalarStyle::Block { open: true },
-                        ..
-                    }
-                )
-        })
-    }
-
     fn remember(&mut self, path: &Path, start: usize, end: usize) {
         self.replaced
             .push((path.new.clone(), self.text[start..end].to_owned()));
@@ -769,17 +327,4 @@ impl<'a> Writer<'a> {
     fn replace_range(&mut self, start: usize, end: usize, text: String) {
         self.edits.push(TextEdit { start, end, text });
     }
-}
-
-/// Whether the node fills whole lines.
-fn is_block_node(node: &Node) -> bool {
-    matches!(
-        node.kind,
-        Kind::Mapping { flow: false, .. }
-            | Kind::Sequence { flow: false, .. }
-            | Kind::Scalar {
-                style: ScalarStyle::Block { .. },
-                ..
-            }
-    )
 }
