@@ -1,5 +1,6 @@
 //! Which containers run Envoy, and where the admin interface of each is.
 
+mod admin;
 mod bootstrap;
 mod command;
 
@@ -10,12 +11,11 @@ use crate::message::{list, quoted};
 use crate::pod::{Container, Metadata, Pod};
 use crate::settings::{Settings, Source};
 use crate::value::AdminAddress;
+pub(crate) use admin::AdminBecause;
+use admin::AdminSearch;
 use bootstrap::Bootstrap;
 pub(crate) use command::Arguments;
 use command::Start;
-
-/// Where an Envoy's admin is when nothing says where.
-const USUAL_ADMIN: &str = "127.0.0.1:9901";
 
 /// Prometheus' usual annotation of the port that it reads metrics from.
 const SCRAPED_PORT: &str = "prometheus.io/port";
@@ -57,17 +57,6 @@ pub(crate) enum Because {
     Named(Source),
     Image,
     Command,
-}
-
-/// How an admin address was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AdminBecause {
-    Set(Source),
-    ConfigYaml,
-    ContainerPort,
-    ServerInfoProbe,
-    Istio,
-    Usual,
 }
 
 /// What was found, and what a person should know about it.
@@ -293,119 +282,6 @@ fn check_admin_names(
             crate::message::printable(&names.join(","))
         );
         faults.push(Fault::new(RejectReason::AdminUnknown, said));
-    }
-}
-
-struct AdminSearch<'s, 'p> {
-    container: &'p Container<'p>,
-    arguments: &'s Arguments,
-    bootstrap: Option<&'s Bootstrap>,
-    unreadable: Option<&'s str>,
-    settings: &'s Settings,
-    single: bool,
-}
-
-impl AdminSearch<'_, '_> {
-    fn run(&self, warnings: &mut Vec<String>) -> Result<(AdminAddress, AdminBecause), Fault> {
-        let found = self.found();
-        let set = self.set();
-        if let Some((address, Source::Pod)) = set {
-            if let Ok(Some((other, AdminBecause::ConfigYaml))) = &found
-                && *other != address
-            {
-                warnings.push(format!(
-                    "{}: {address} holds, but --config-yaml of {} says {other}",
-                    Key::Admin.full(),
-                    quoted(self.container.name)
-                ));
-            }
-            return Ok((address, AdminBecause::Set(Source::Pod)));
-        }
-        if let Some(found) = found? {
-            return Ok(found);
-        }
-        match set {
-            Some((address, source)) => Ok((address, AdminBecause::Set(source))),
-            None => {
-                let usual = crate::value::admin_address(USUAL_ADMIN)
-                    .map_err(|fault| Fault::new(RejectReason::AdminUnknown, fault))?;
-                Ok((usual, AdminBecause::Usual))
-            }
-        }
-    }
-
-    /// What an annotation or a default says about this container.
-    fn set(&self) -> Option<(AdminAddress, Source)> {
-        let admin = self.settings.admin.as_ref()?;
-        let named = admin
-            .value
-            .named
-            .iter()
-            .find(|(name, _)| name == self.container.name);
-        let only = admin.value.only.as_ref().filter(|_| self.single);
-        let address = named.map(|(_, address)| address).or(only)?;
-        Some((address.clone(), admin.source))
-    }
-
-    /// What the container itself shows; an error where it shows that nobody can know.
-    fn found(&self) -> Result<Option<(AdminAddress, AdminBecause)>, Fault> {
-        if let Some(fault) = self.unreadable {
-            return Err(self.unknown(&format!("its --config-yaml cannot be read ({fault})")));
-        }
-        match self.bootstrap.map(|bootstrap| &bootstrap.admin) {
-            Some(Some(Ok(address))) => {
-                return Ok(Some((address.clone(), AdminBecause::ConfigYaml)));
-            }
-            Some(Some(Err(fault))) => return Err(self.unknown(fault)),
-            Some(None) if self.arguments.config_path.is_none() => {
-                return Err(self.unknown("its --config-yaml has no admin"));
-            }
-            Some(None) | None => {}
-        }
-        if foreign::of_container(self.container) == Some(foreign::Foreign::IstioProxy) {
-            let address = AdminAddress::Tcp(([127, 0, 0, 1], foreign::ISTIO_ADMIN_PORT).into());
-            return Ok(Some((address, AdminBecause::Istio)));
-        }
-        let on_port = |port: u16| AdminAddress::Tcp(([127, 0, 0, 1], port).into());
-        let is_admin = |name: &str| name.split('-').any(|word| word == "admin");
-        let port = self
-            .container
-            .ports
-            .iter()
-            .find(|port| port.name.is_some_and(is_admin));
-        if let Some(port) = port {
-            return Ok(Some((on_port(port.number), AdminBecause::ContainerPort)));
-        }
-        let probe = self
-            .container
-            .probes
-            .iter()
-            .find(|probe| probe.path == Some("/server_info"));
-        if let Some(port) = probe.and_then(|probe| probe.port) {
-            return Ok(Some((on_port(port), AdminBecause::ServerInfoProbe)));
-        }
-        if let Some(path) = &self.arguments.admin_address_path {
-            let why = format!("it writes the address into {} as it starts", quoted(path));
-            return Err(self.unknown(&why));
-        }
-        Ok(None)
-    }
-
-    fn unknown(&self, why: &str) -> Fault {
-        let key = Key::Admin.full();
-        let form = if self.single {
-            "ADDRESS"
-        } else {
-            "NAME=ADDRESS"
-        };
-        Fault::new(
-            RejectReason::AdminUnknown,
-            format!(
-                "where the admin of Envoy {} is cannot be known: {why}. Give it a fixed loopback \
-                 address or socket, and write {key}: \"{form}\"",
-                quoted(self.container.name)
-            ),
-        )
     }
 }
 
