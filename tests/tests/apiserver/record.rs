@@ -1,4 +1,6 @@
-//! Records the reviews that a real API server sends, as fixtures of the server's own tests.
+//! The reviews in `webhook/tests/reviews` are what a real API server sends.
+
+use std::{collections::BTreeSet, env, fs};
 
 use drainhook_tests::{cluster::ApiServer, product, wait::until};
 use serde_json::{Value, json};
@@ -6,11 +8,10 @@ use tokio::net::TcpListener;
 
 use crate::stamp::Stamp;
 
-/// `cargo test --package drainhook-tests --test apiserver -- --ignored record` writes
-/// `webhook/tests/reviews` anew; what was asked for changes only with this file or with Kubernetes.
+/// With `UPDATE_REVIEWS=1` they are written anew; what is in them changes only with this file or with
+/// Kubernetes.
 #[tokio::test]
-#[ignore = "writes files of the source tree"]
-async fn record_reviews() {
+async fn the_recorded_reviews_have_the_fields_that_the_api_server_sends() {
     let server = ApiServer::start().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,8 +38,13 @@ async fn record_reviews() {
                 .find(|review| matches(&review["request"]))
         });
         let file = product::workspace().join(format!("webhook/tests/reviews/{name}.json"));
-        let text = serde_json::to_string_pretty(&review.await.unwrap()).unwrap();
-        std::fs::write(file, text + "\n").unwrap();
+        let review = review.await.unwrap();
+        if env::var_os("UPDATE_REVIEWS").is_some() {
+            let text = serde_json::to_string_pretty(&review).unwrap();
+            fs::write(&file, text + "\n").unwrap();
+        }
+        let recorded: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(fields(&recorded), fields(&review), "{name}");
     };
     record("deployment", deployment("edge", true), |request| {
         request["kind"]["kind"] == "Deployment"
@@ -71,6 +77,34 @@ async fn record_reviews() {
             && request["object"]["metadata"]["labels"]["app"] == "plain"
     })
     .await;
+}
+
+/// The places of all values. Names and times differ each time; who wrote which field has such names as
+/// keys and is left out.
+fn fields(review: &Value) -> BTreeSet<String> {
+    fn collect(value: &Value, place: &str, places: &mut BTreeSet<String>) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(object) => object
+                .iter()
+                .filter(|(key, _)| *key != "managedFields")
+                .map(|(key, child)| (format!("{place}/{key}"), child))
+                .collect(),
+            Value::Array(items) => (0..)
+                .zip(items)
+                .map(|(index, child): (usize, _)| (format!("{place}/{index}"), child))
+                .collect(),
+            _ => Vec::new(),
+        };
+        if children.is_empty() {
+            places.insert(place.to_owned());
+        }
+        for (place, child) in children {
+            collect(child, &place, places);
+        }
+    }
+    let mut places = BTreeSet::new();
+    collect(review, "", &mut places);
+    places
 }
 
 fn deployment(name: &str, right: bool) -> Value {
