@@ -1,29 +1,21 @@
 //! Injecting into texts, and taking injections out of them again.
 //!
-//! Whoever takes an injection back gets the bytes that were there before, so how a replaced value
-//! was written is noted in the status where the value alone does not say it. Whether that is so is
-//! not guessed: each injection is taken back here, in memory, and compared.
+//! Whoever takes an injection back gets the bytes that were there before: see [`reversible`].
 
-use std::collections::BTreeMap;
+mod reversible;
 
 use json_patch::Patch;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::exit::{Exit, Failure};
 use super::input::Manifest;
 use super::installation::Installation;
 use crate::manifest::{Change, Document, EditError, Pod, edit, pods};
-use crate::status::Status;
 use crate::warn;
 use crate::{
     Action, Configuration, DecideError, Decision, Origin, Request, SkipReason, decide, uninject,
 };
-
-/// Where the status stands in a pod.
-const STATUS_POINTER: &str = "/metadata/annotations/drainhook.io~1status";
-
-/// A text with its documents.
-type Text = (String, Vec<Document>);
+use reversible::{Patched, Text, apply_reversibly, sources_of, without_sources};
 
 /// One pod of a manifest.
 #[derive(Clone, Debug)]
@@ -201,12 +193,6 @@ struct Injection<'a> {
     exit: Exit,
 }
 
-/// A pod that gets a patch.
-struct Patched {
-    place: Place,
-    patch: Patch,
-}
-
 impl Injection<'_> {
     fn run(&mut self) {
         let mut patched = Vec::new();
@@ -338,110 +324,6 @@ impl Injection<'_> {
         self.refused
             .push(format!("{}: {error}", display(self.manifest, place)));
     }
-}
-
-/// Applies patches so that taking them back gives the bytes again.
-fn apply_reversibly(
-    text: &str,
-    documents: &[Document],
-    mut patched: Vec<Patched>,
-) -> Result<Text, Vec<(usize, EditError)>> {
-    let none = BTreeMap::new();
-    let apply = |patched: &[Patched]| {
-        let changes: Vec<_> = patched
-            .iter()
-            .map(|patched| Change {
-                document: patched.place.document,
-                at: &patched.place.pod.pointer,
-                patch: &patched.patch,
-                sources: &none,
-            })
-            .collect();
-        edit(text, documents, &changes)
-    };
-    let edited = apply(&patched)?;
-    if comes_back(text, &edited.text, &edited.documents, &patched) {
-        return Ok((edited.text, edited.documents));
-    }
-    for (patched, sources) in patched.iter_mut().zip(&edited.sources) {
-        note_sources(
-            patched,
-            pod_value(&edited.documents, &patched.place),
-            sources,
-        );
-    }
-    match apply(&patched) {
-        Ok(noted) if comes_back(text, &noted.text, &noted.documents, &patched) => {
-            Ok((noted.text, noted.documents))
-        }
-        // Nothing is noted that does not help: the value alone will come back.
-        _ => Ok((edited.text, edited.documents)),
-    }
-}
-
-/// Whether taking the injections back gives the text.
-fn comes_back(text: &str, injected: &str, documents: &[Document], patched: &[Patched]) -> bool {
-    let mut removals = Vec::new();
-    for patched in patched {
-        let value = pod_value(documents, &patched.place);
-        match uninject(value) {
-            Ok(Some(removal)) => removals.push((patched, removal.patch, sources_of(value))),
-            _ => return false,
-        }
-    }
-    let changes: Vec<_> = removals
-        .iter()
-        .map(|(patched, patch, sources)| Change {
-            document: patched.place.document,
-            at: &patched.place.pod.pointer,
-            patch,
-            sources,
-        })
-        .collect();
-    edit(injected, documents, &changes).is_ok_and(|restored| restored.text == text)
-}
-
-/// Has the patch note in the status how the values were written that it replaces.
-fn note_sources(patched: &mut Patched, injected: &Value, sources: &BTreeMap<String, String>) {
-    let Some(mut status) = Status::of(injected) else {
-        return;
-    };
-    status.source = sources.clone();
-    status.source.remove(STATUS_POINTER);
-    status.source.retain(|_, source| !is_usual(source));
-    if status.source.is_empty() {
-        return;
-    }
-    let operation = json!([
-        {"op": "replace", "path": STATUS_POINTER, "value": status.text()},
-    ]);
-    // It has this form, and else nothing is noted.
-    if let Ok(Patch(operations)) = serde_json::from_value(operation) {
-        patched.patch.0.extend(operations);
-    }
-}
-
-/// Whether a number is written as it would be written anyway.
-fn is_usual(source: &str) -> bool {
-    let number: Option<i64> = source.trim().parse().ok();
-    number.is_some_and(|number| source == format!(" {number}"))
-}
-
-/// How replaced values were written, as the status of an injected pod has it.
-fn sources_of(pod: &Value) -> BTreeMap<String, String> {
-    Status::of(pod)
-        .map(|status| status.source)
-        .unwrap_or_default()
-}
-
-/// The pod, but for the notation of its replaced values.
-fn without_sources(pod: &Value) -> Value {
-    let mut pod = pod.clone();
-    if let Some(mut status) = Status::of(&pod) {
-        status.source.clear();
-        status.write_to(&mut pod);
-    }
-    pod
 }
 
 /// What was meant for the pod and stands where it has no effect.
