@@ -17,6 +17,7 @@ mod metrics;
 mod port;
 pub(crate) mod process;
 mod review;
+mod reviewer;
 mod server;
 mod shares;
 mod stop;
@@ -25,3 +26,4 @@ mod tests;
 
 pub use args::{Certs, Choice, ClusterUse, ServeArgs, UnknownKeysArg};
 pub use log::Format;
+pub use reviewer::{Reviewer, ReviewerError};
