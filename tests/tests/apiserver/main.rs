@@ -4,6 +4,7 @@
 mod admission;
 mod certs;
 mod cluster;
+mod goldens;
 mod guard;
 mod record;
 mod replicas;
