@@ -73,6 +73,7 @@ fn millis(duration: Duration) -> String {
     format!("{:.3} ms", duration.as_secs_f64() * 1000.0)
 }
 
+/// Of what `/proc` calls kB, which are 1024 bytes.
 fn megabytes(kilobytes: u64) -> String {
-    format!("{:.1} MB", kilobytes as f64 / 1000.0)
+    format!("{:.1} MB", kilobytes as f64 * 1024.0 / 1e6)
 }

@@ -29,21 +29,9 @@ const START_ATTEMPTS: u32 = 500;
 impl Server {
     /// drainhook as it is shipped: its log goes on, into nothing.
     pub(super) async fn drainhook() -> Result<Self> {
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--release",
-                "--quiet",
-                "--package",
-                "drainhook-webhook",
-            ])
-            .current_dir(product::workspace())
-            .status()
-            .context("run cargo")?;
-        ensure!(status.success(), "drainhook does not build");
         let program = match std::env::var_os("DRAINHOOK_BIN") {
             Some(named) => PathBuf::from(named),
-            None => product::workspace().join("target/release/drainhook"),
+            None => shipped()?,
         };
         Self::start(|directory, address| {
             let mut command = Command::new(&program);
@@ -150,6 +138,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// drainhook in the form in which it is shipped, built where it is not yet.
+fn shipped() -> Result<PathBuf> {
+    let workspace = product::workspace();
+    let build = "build --release --quiet --package drainhook-webhook";
+    let status = Command::new(env!("CARGO"))
+        .args(build.split(' '))
+        .current_dir(workspace)
+        .status()
+        .context("run cargo")?;
+    ensure!(status.success(), "drainhook does not build");
+    Ok(workspace.join("target/release/drainhook"))
 }
 
 fn trusting(authority: &Authority) -> Result<Arc<ClientConfig>> {
