@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::load::{Kind, Outcome, Record};
+use crate::load::{Kind, Outcome, Record, Request};
 use crate::pod::PodSpec;
 use crate::rollout::Life;
 
@@ -184,7 +184,11 @@ fn due(
     // Websockets hold up the end when they are all that is left, each until it ends, and all of
     // them together no longer than the upgrade-timeout.
     // One that did not end by itself was ended by this drain and says nothing about when it was due.
-    let bound = due.0 + settings.upgrade_timeout;
+    // The bound runs from the first moment at which nothing else was left; what came later is served,
+    // and does not start it anew.
+    let others: Vec<_> = here(false).collect();
+    let alone = alone_from(endpoint, floor, &others, record, settings).min(due.0);
+    let bound = (alone + settings.upgrade_timeout).max(due.0);
     let last_websocket = here(true)
         .map(|request| match request.outcome {
             Outcome::Answered => request.ended,
@@ -204,10 +208,39 @@ fn due(
     }
 }
 
+/// The first moment from the floor on at which no request was in flight, and none and no connection had
+/// come for long enough.
+fn alone_from(
+    endpoint: SocketAddr,
+    floor: Instant,
+    requests: &[&Request],
+    record: &Record,
+    settings: &Settings,
+) -> Instant {
+    let arrivals = record
+        .arrivals
+        .iter()
+        .filter(|arrival| arrival.endpoint == endpoint)
+        .map(|arrival| (arrival.at, arrival.at + settings.quiet));
+    let mut busy: Vec<_> = requests
+        .iter()
+        .map(|request| (request.sent, request.ended + settings.idle_quiet))
+        .chain(arrivals)
+        .collect();
+    busy.sort();
+    // In order of their beginning, so that one that begins after a gap cannot close it.
+    busy.into_iter().fold(
+        floor,
+        |alone, (from, to)| {
+            if from <= alone { alone.max(to) } else { alone }
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Arrival, Request};
+    use crate::load::Arrival;
 
     const SETTINGS: Settings = Settings {
         drain_delay: Duration::ZERO,
@@ -267,6 +300,26 @@ mod tests {
         assert_eq!(due(&[1], &[(Kind::Slow, 1, 8)]), (9, Reason::Requests));
         assert_eq!(due(&[1], &[(Kind::Slow, 1, 40)]), (40, Reason::Requests));
         assert_eq!(due(&[1], &[(Kind::Slow, 1, 80)]), (60, Reason::Timeout));
+    }
+
+    #[test]
+    fn a_request_that_comes_while_only_a_websocket_is_left_does_not_start_its_bound_anew() {
+        let websocket = (Kind::EndlessWebSocket, 0, 999);
+        let slow = |from, to| (Kind::Slow, from, to);
+        // Alone from 5 s on, so that the bound is at 15 s; from 7 s on, where a request lasts to 6 s.
+        assert_eq!(
+            due(&[1], &[websocket, slow(8, 9)]),
+            (15, Reason::WebsocketBound)
+        );
+        assert_eq!(
+            due(&[1], &[websocket, slow(1, 6), slow(9, 10)]),
+            (17, Reason::WebsocketBound)
+        );
+        // One that is in flight when the bound is reached is waited for.
+        assert_eq!(
+            due(&[1], &[websocket, slow(8, 18)]),
+            (19, Reason::WebsocketBound)
+        );
     }
 
     #[test]
