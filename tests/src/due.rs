@@ -130,14 +130,34 @@ pub fn judge(life: &Life, record: &Record, settings: &Settings) -> Option<Verdic
         .iter()
         .filter_map(|container| container.hook.as_ref());
     let ended = hooks.map(|hook| hook.at).max()?;
-    let (due, reason) = due(life.endpoint, stopped.asked, ended, record, settings);
-    let since = |moment: Instant| moment.saturating_duration_since(stopped.asked);
-    Some(Verdict {
-        pod: life.name.clone(),
+    let (pod, endpoint) = (&life.name, life.endpoint);
+    Some(verdict(
+        pod,
+        endpoint,
+        stopped.asked,
+        ended,
+        record,
+        settings,
+    ))
+}
+
+/// Judges a drain that was asked for and ended at these moments.
+pub fn verdict(
+    pod: &str,
+    endpoint: SocketAddr,
+    asked: Instant,
+    ended: Instant,
+    record: &Record,
+    settings: &Settings,
+) -> Verdict {
+    let (due, reason) = due(endpoint, asked, ended, record, settings);
+    let since = |moment: Instant| moment.saturating_duration_since(asked);
+    Verdict {
+        pod: pod.to_owned(),
         due: since(due),
         reason,
         ended: since(ended),
-    })
+    }
 }
 
 fn due(

@@ -13,7 +13,6 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -70,7 +69,7 @@ pub struct Installation<'a> {
     server: &'a ApiServer,
     network: &'a Network,
     objects: Vec<Value>,
-    directory: TempDir,
+    directory: PathBuf,
     kubeconfig: PathBuf,
     started: usize,
 }
@@ -120,11 +119,11 @@ impl<'a> Installation<'a> {
                 server.apply(object).await?;
             }
         }
-        let directory = TempDir::new()?;
+        let directory = server.subdirectory(NAME)?;
         let service = format!("{NAME}.{NAME}.svc");
         let identity = server.authority().server(&[&service], &[])?;
-        write(&directory.path().join("tls/tls.crt"), &identity.certificate)?;
-        write(&directory.path().join("tls/tls.key"), &identity.key)?;
+        write(&directory.join("tls/tls.crt"), &identity.certificate)?;
+        write(&directory.join("tls/tls.key"), &identity.key)?;
         let account = server.service_account(NAME, NAME).await?;
         let kubeconfig = server.kubeconfig_for("serve", &account)?;
         let installation = Self {
@@ -144,7 +143,7 @@ impl<'a> Installation<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn set_defaults(&self, yaml: &str) -> Result<()> {
-        write(&self.directory.path().join("defaults/defaults.yaml"), yaml)
+        write(&self.directory.join("defaults/defaults.yaml"), yaml)
     }
 
     /// Starts one more replica and waits until it is ready. It is no endpoint of the Service yet.
@@ -158,7 +157,9 @@ impl<'a> Installation<'a> {
         command
             .args(self.arguments()?)
             .env("KUBECONFIG", &self.kubeconfig);
-        let process = Process::spawn(&format!("drainhook {}", self.started), command)?;
+        let name = format!("drainhook-{}", self.started);
+        let log = self.directory.join(format!("{name}.log"));
+        let process = Process::spawn_tethered(&name, &command, &log)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let health = listener.local_addr()?;
         let forward = self
@@ -203,7 +204,7 @@ impl<'a> Installation<'a> {
         let arguments = deployment
             .and_then(|it| it["spec"]["template"]["spec"]["containers"][0]["args"].as_array())
             .context("the chart has no Deployment of the server")?;
-        let here = self.directory.path().display().to_string();
+        let here = self.directory.display().to_string();
         let written = |argument: &Value| {
             argument
                 .as_str()

@@ -8,7 +8,8 @@
 //! For whole rollouts [`load`] sends what mixed, correct clients send, [`pod`] runs the containers of
 //! a pod specification as processes, [`kubelet`] stops them, [`endpoints`] learns of it late,
 //! [`rollout`] replaces pods one by one, [`due`] judges when a drain should have ended,
-//! and [`trial`] puts them together.
+//! and [`trial`] puts them together. [`cluster`] is a real Kubernetes, and [`stage`] what tests on its
+//! nodes share.
 
 pub mod address;
 pub mod admin_proxy;
@@ -29,6 +30,7 @@ pub mod product;
 pub mod rollout;
 pub mod sidecar;
 pub mod skip;
+pub mod stage;
 pub mod trial;
 pub mod upstream;
 pub mod wait;

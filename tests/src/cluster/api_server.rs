@@ -260,6 +260,16 @@ impl ApiServer {
         self.control_plane.inner_url()
     }
 
+    /// A new directory for what goes with it, and is removed when it ends.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn subdirectory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
+    }
+
     /// The directory that goes with it.
     pub(super) fn directory(&self) -> &Residue {
         &self.directory

@@ -18,6 +18,7 @@ pub struct Cluster {
     // In the order in which they are to end.
     nodes: Vec<Node>,
     server: ApiServer,
+    network: Network,
     busybox: Image,
 }
 
@@ -51,6 +52,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: started,
             server,
+            network,
             busybox,
         };
         cluster.until_ready().await?;
@@ -60,6 +62,11 @@ impl Cluster {
     /// Its nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The network that its nodes and its API server are attached to.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Its API server.
@@ -125,28 +132,36 @@ impl Drop for Cluster {
         if thread::panicking() {
             eprintln!(
                 "{}",
-                self.describe().unwrap_or_else(|error| format!("{error:#}"))
+                self.describe(None)
+                    .unwrap_or_else(|error| format!("{error:#}"))
             );
         }
     }
 }
 
 impl Cluster {
-    fn describe(&self) -> Result<String> {
+    /// What there is and what has happened in a namespace, or in all of them: pods, events, and the
+    /// end of every log.
+    ///
+    /// # Errors
+    /// When kubectl cannot be run.
+    pub fn describe(&self, namespace: Option<&str>) -> Result<String> {
+        let of = namespace.map(|namespace| format!("--namespace={namespace}"));
+        let of = of.unwrap_or("--all-namespaces".to_owned());
         let ask = |arguments: &str| -> Result<String> {
             let output = self.kubectl()?.args(arguments.split(' ')).output()?;
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         };
         let mut description = String::new();
         for arguments in [
-            "get pods --all-namespaces --output=wide",
-            "get events --all-namespaces --sort-by=.lastTimestamp",
+            format!("get pods {of} --output=wide"),
+            format!("get events {of} --sort-by=.lastTimestamp"),
         ] {
-            description.push_str(&format!("--- kubectl {arguments}:\n{}", ask(arguments)?));
+            description.push_str(&format!("--- kubectl {arguments}:\n{}", ask(&arguments)?));
         }
-        let pods = ask(
-            "get pods --all-namespaces --no-headers --output=custom-columns=:.metadata.namespace,:.metadata.name",
-        )?;
+        let pods = ask(&format!(
+            "get pods {of} --no-headers --output=custom-columns=:.metadata.namespace,:.metadata.name"
+        ))?;
         for pod in pods.lines() {
             let Some((namespace, pod)) = pod.split_once(' ') else {
                 continue;

@@ -1,12 +1,12 @@
 //! Load from inside of a network namespace.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::Namespace;
-use crate::load::{Count, Load, Mix, Record, Recorder, Target};
+use crate::load::{Balancer, Count, Load, Mix, Record, Recorder, Target};
 
 /// A load that comes from a namespace: from a node, where Services are routed as for any process on
 /// it, or from the network around the nodes, as a load balancer's does.
@@ -18,14 +18,14 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts the clients of `mix` in the namespace, against one address (such as a Service's). They
-    /// go on until [`Traffic::stop`].
+    /// Starts the clients of `mix` in the namespace, against one address (such as a Service's) or
+    /// those of a balancer. They go on until [`Traffic::stop`].
     ///
     /// # Errors
     /// When no thread can be started in the namespace.
     pub async fn start(
         namespace: &Namespace,
-        address: SocketAddr,
+        balancer: impl Balancer,
         target: &Target,
         mix: Mix,
     ) -> Result<Self> {
@@ -33,7 +33,7 @@ impl Traffic {
         let (started, recorder) = oneshot::channel();
         let (namespace, target) = (namespace.clone(), target.clone());
         let clients = async move || {
-            let load = Load::start(Arc::new(address), &target, mix);
+            let load = Load::start(Arc::new(balancer), &target, mix);
             // Nobody waits for it any more where the start was given up.
             let _ = started.send(Arc::clone(load.recorder()));
             // Dropping the traffic stops it too.

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONNECTION, HOST, HeaderName};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,11 +17,15 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 use super::clients::Surroundings;
-use super::record::{Failure, Kind, Outcome};
+use super::record::{Failure, Kind, Outcome, Recorder};
 
 /// How the load generator tells its [upstream](super) what to do. A header, so that
 /// paths remain those of the routes under test.
 pub const ASK: HeaderName = HeaderName::from_static("x-load-ask");
+
+/// How an answer says which endpoint gave it, `IP:PORT`, where something between the client and the
+/// endpoint has balanced, such as a Service. Envoy knows it as `%DOWNSTREAM_LOCAL_ADDRESS%`.
+pub const SERVED_BY: HeaderName = HeaderName::from_static("x-load-served-by");
 
 /// What a request asks of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,44 @@ impl Ask {
     }
 }
 
+/// A connection to an endpoint of the balancer's choice, before anything was sent on it.
+pub(super) struct Opened {
+    pub(super) origin: Origin,
+    pub(super) stream: TcpStream,
+}
+
+/// Where a connection goes to, as far as is known.
+#[derive(Clone)]
+pub(super) struct Origin {
+    arrival: usize,
+    endpoint: Arc<Mutex<SocketAddr>>,
+}
+
+impl Origin {
+    /// The endpoint that has answered, or else the one that was dialled.
+    pub(super) fn endpoint(&self) -> SocketAddr {
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether both are the same connection.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.endpoint, &other.endpoint)
+    }
+
+    /// Takes down what the head of an answer says about who has given it.
+    pub(super) fn learn(&self, headers: &HeaderMap, recorder: &Recorder) {
+        let said = headers.get(SERVED_BY).and_then(|said| said.to_str().ok());
+        let Some(said) = said.and_then(|said| said.parse().ok()) else {
+            return;
+        };
+        let mut endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if *endpoint != said {
+            *endpoint = said;
+            recorder.accepted_by(self.arrival, said);
+        }
+    }
+}
+
 /// Connects to an endpoint of the balancer's choice.
 ///
 /// # Errors
@@ -53,15 +96,17 @@ impl Ask {
 pub(super) async fn connect(
     surroundings: &Surroundings,
     kind: Kind,
-) -> Result<(SocketAddr, TcpStream), (Option<SocketAddr>, Failure)> {
+) -> Result<Opened, (Option<SocketAddr>, Failure)> {
     let Some(endpoint) = surroundings.balancer.choose() else {
         return Err((None, Failure::NoEndpoint));
     };
     let stream = dial(endpoint)
         .await
         .map_err(|failure| (Some(endpoint), failure))?;
-    surroundings.recorder.arrived(endpoint, kind);
-    Ok((endpoint, stream))
+    let arrival = surroundings.recorder.arrived(endpoint, kind);
+    let endpoint = Arc::new(Mutex::new(endpoint));
+    let origin = Origin { arrival, endpoint };
+    Ok(Opened { origin, stream })
 }
 
 /// Connects to this very endpoint.
@@ -85,7 +130,7 @@ pub(super) struct Http1 {
 }
 
 struct Connection {
-    endpoint: SocketAddr,
+    origin: Origin,
     sender: SendRequest<Empty<Bytes>>,
 }
 
@@ -145,25 +190,29 @@ impl Http1 {
     ) {
         self.surroundings
             .recorder
-            .ended(kind, Some(connection.endpoint), began, outcome);
+            .ended(kind, Some(connection.origin.endpoint()), began, outcome);
         self.connection = reusable.then_some(connection);
     }
 
     async fn open(&self, kind: Kind) -> Result<Connection, (Option<SocketAddr>, Failure)> {
-        let (endpoint, stream) = connect(&self.surroundings, kind).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| (Some(endpoint), Failure::Unreachable(describe(&error))))?;
+        let Opened { origin, stream } = connect(&self.surroundings, kind).await?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| {
+            let failure = Failure::Unreachable(describe(&error));
+            (Some(origin.endpoint()), failure)
+        })?;
         // Its errors come out of the requests on it; one that is idle may end as it likes.
         tokio::spawn(connection);
-        Ok(Connection { endpoint, sender })
+        Ok(Connection { origin, sender })
     }
 
     async fn send_on(&self, connection: &mut Connection, ask: Ask) -> Sent {
         if connection.sender.ready().await.is_err() {
             return Sent::NotWritten;
         }
-        let sending = exchange(&mut connection.sender, self.request(ask));
+        let recorder = &self.surroundings.recorder;
+        let Connection { origin, sender } = connection;
+        let learn = |headers: &HeaderMap| origin.learn(headers, recorder);
+        let sending = exchange(sender, self.request(ask), learn);
         let Ok(result) = timeout(PATIENCE, sending).await else {
             return Sent::Ended {
                 outcome: Outcome::Failed(Failure::TimedOut),
@@ -211,6 +260,7 @@ enum Lost {
 async fn exchange(
     sender: &mut SendRequest<Empty<Bytes>>,
     request: Request<Empty<Bytes>>,
+    learn: impl FnOnce(&HeaderMap),
 ) -> Result<bool, Lost> {
     let response = sender
         .try_send_request(request)
@@ -223,6 +273,7 @@ async fn exchange(
                 Lost::Failed(Failure::Unanswered(describe(error.error())))
             }
         })?;
+    learn(response.headers());
     let closing = wants_close(&response);
     read(response).await.map_err(Lost::Failed)?;
     Ok(closing)

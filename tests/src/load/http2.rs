@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Mutex;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 use super::clients::Surroundings;
-use super::http1::{ASK, Ask, connect, describe, read};
+use super::http1::{ASK, Ask, Opened, Origin, connect, describe, read};
 use super::record::{Failure, Kind, Outcome};
 
 /// One HTTP/2 connection at a time; another where it is going away.
@@ -24,7 +25,7 @@ pub(super) struct Http2 {
 
 #[derive(Clone)]
 struct Connection {
-    endpoint: SocketAddr,
+    origin: Origin,
     sender: SendRequest<Empty<Bytes>>,
 }
 
@@ -47,8 +48,10 @@ impl Http2 {
                     return;
                 }
             };
-            let Connection { endpoint, sender } = connection;
-            let outcome = match timeout(PATIENCE, exchange(sender, self.request(ask))).await {
+            let Connection { origin, sender } = connection;
+            let learn = |headers: &HeaderMap| origin.learn(headers, &self.surroundings.recorder);
+            let exchange = exchange(sender, self.request(ask), learn);
+            let outcome = match timeout(PATIENCE, exchange).await {
                 Ok(Ok(())) => Outcome::Answered,
                 Ok(Err(Lost::Failed(failure))) => Outcome::Failed(failure),
                 Ok(Err(Lost::NotWritten)) if fresh => Outcome::Failed(Failure::Unanswered(
@@ -56,12 +59,12 @@ impl Http2 {
                 )),
                 Ok(Err(Lost::NotWritten)) => {
                     self.surroundings.recorder.replaced();
-                    self.forget(endpoint).await;
+                    self.forget(&origin).await;
                     continue;
                 }
                 Err(_) => Outcome::Failed(Failure::TimedOut),
             };
-            self.ended(kind, Some(endpoint), began, outcome);
+            self.ended(kind, Some(origin.endpoint()), began, outcome);
             return;
         }
     }
@@ -79,24 +82,28 @@ impl Http2 {
         {
             return Ok((connection.clone(), false));
         }
-        let (endpoint, stream) = connect(&self.surroundings, kind).await?;
+        let Opened { origin, stream } = connect(&self.surroundings, kind).await?;
         let (sender, driver) = handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
-            .map_err(|error| (Some(endpoint), Failure::Unreachable(describe(&error))))?;
+            .map_err(|error| {
+                let failure = Failure::Unreachable(describe(&error));
+                (Some(origin.endpoint()), failure)
+            })?;
         // Its errors come out of the requests on it.
         tokio::spawn(driver);
-        let connection = Connection { endpoint, sender };
+        let connection = Connection { origin, sender };
         *slot = Some(connection.clone());
         Ok((connection, true))
     }
 
     /// Gives up the connection that was found to be going away, unless somebody else has replaced
     /// it already. Requests that are still under way on it hold it until they are answered.
-    async fn forget(&self, endpoint: SocketAddr) {
+    async fn forget(&self, origin: &Origin) {
         let mut slot = self.connection.lock().await;
-        if slot.as_ref().is_some_and(|connection| {
-            connection.endpoint == endpoint && connection.sender.is_closed()
-        }) {
+        if slot
+            .as_ref()
+            .is_some_and(|connection| connection.origin.is(origin) && connection.sender.is_closed())
+        {
             *slot = None;
         }
     }
@@ -129,6 +136,7 @@ enum Lost {
 async fn exchange(
     mut sender: SendRequest<Empty<Bytes>>,
     request: Request<Empty<Bytes>>,
+    learn: impl FnOnce(&HeaderMap),
 ) -> Result<(), Lost> {
     if sender.ready().await.is_err() {
         return Err(Lost::NotWritten);
@@ -144,5 +152,6 @@ async fn exchange(
                 Lost::Failed(Failure::Unanswered(describe(error.error())))
             }
         })?;
+    learn(response.headers());
     read(response).await.map_err(Lost::Failed)
 }

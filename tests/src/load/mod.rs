@@ -46,7 +46,7 @@ use tokio::task::JoinSet;
 
 pub use attempt::{try_http2, try_websocket};
 pub use health::{HealthChecks, serves};
-pub use http1::{ASK, Ask};
+pub use http1::{ASK, Ask, SERVED_BY};
 pub use record::{Arrival, Count, Failure, Kind, Outcome, Record, Recorder, Request};
 pub use upstream::Upstream;
 

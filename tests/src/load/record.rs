@@ -250,10 +250,23 @@ impl Recorder {
         })
     }
 
-    /// A connection was accepted by `endpoint`.
-    pub fn arrived(&self, endpoint: SocketAddr, kind: Kind) {
+    /// A connection was accepted by `endpoint`. What is returned says which arrival it was.
+    pub fn arrived(&self, endpoint: SocketAddr, kind: Kind) -> usize {
         let at = Instant::now();
-        self.with(|log| log.arrivals.push(Arrival { endpoint, at, kind }));
+        self.with(|log| {
+            log.arrivals.push(Arrival { endpoint, at, kind });
+            log.arrivals.len() - 1
+        })
+    }
+
+    /// It turned out that an arrival was accepted by another endpoint than the one that it was sent
+    /// to: something in between has balanced.
+    pub fn accepted_by(&self, arrival: usize, endpoint: SocketAddr) {
+        self.with(|log| {
+            if let Some(arrival) = log.arrivals.get_mut(arrival) {
+                arrival.endpoint = endpoint;
+            }
+        });
     }
 
     /// A kept-alive connection was found closed before a request was written.

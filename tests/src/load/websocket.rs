@@ -11,7 +11,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::PATIENCE;
 use super::clients::Surroundings;
-use super::http1::{connect, describe};
+use super::http1::{Opened, connect, describe};
 use super::record::{Failure, Kind, Outcome};
 
 /// The pace of the messages of a session. Each is echoed before the next one is sent.
@@ -75,13 +75,16 @@ impl WebSocket {
         &self,
         kind: Kind,
     ) -> Result<(SocketAddr, Socket), (Option<SocketAddr>, Failure)> {
-        let (endpoint, stream) = connect(&self.surroundings, kind).await?;
+        let Opened { origin, stream } = connect(&self.surroundings, kind).await?;
         let target = &self.surroundings.target;
         let url = format!("ws://{}{}", target.host, target.path);
         match timeout(PATIENCE, client_async(url, stream)).await {
-            Ok(Ok((socket, _))) => Ok((endpoint, socket)),
-            Ok(Err(error)) => Err((Some(endpoint), refusal(error))),
-            Err(_) => Err((Some(endpoint), Failure::TimedOut)),
+            Ok(Ok((socket, response))) => {
+                origin.learn(response.headers(), &self.surroundings.recorder);
+                Ok((origin.endpoint(), socket))
+            }
+            Ok(Err(error)) => Err((Some(origin.endpoint()), refusal(error))),
+            Err(_) => Err((Some(origin.endpoint()), Failure::TimedOut)),
         }
     }
 }

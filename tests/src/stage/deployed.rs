@@ -1,0 +1,264 @@
+//! A gateway that is there: loaded, rolled, and asked what became of its pods.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    core::v1::{Pod, Service},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
+
+use super::{Container, Gateway, Life, Ports, Scene, Witness, witness::is_ready};
+use crate::{
+    cluster::Traffic,
+    load::{Mix, Record, Target, serves},
+    wait::until,
+};
+
+/// So many answers before anything is done to a gateway: every sort of client is at work then.
+const FLOWING: u64 = 500;
+
+/// A gateway in a scene.
+pub struct Deployed<'a> {
+    scene: &'a Scene<'a>,
+    gateway: Gateway,
+    ports: Ports,
+    service: SocketAddr,
+    witness: Witness,
+}
+
+impl<'a> Deployed<'a> {
+    pub(super) async fn new(
+        scene: &'a Scene<'a>,
+        gateway: Gateway,
+        ports: Ports,
+        witness: Witness,
+    ) -> Result<Self> {
+        let services: Api<Service> = Api::namespaced(scene.cluster().client(), scene.namespace());
+        let spec = services.get("gateway").await?.spec;
+        let ip = spec.and_then(|spec| spec.cluster_ip);
+        let ip = ip.context("a Service without an address")?.parse()?;
+        Ok(Self {
+            scene,
+            gateway,
+            ports,
+            service: SocketAddr::new(ip, 80),
+            witness,
+        })
+    }
+
+    /// Its Service.
+    pub fn service(&self) -> SocketAddr {
+        self.service
+    }
+
+    /// Where its Service takes TCP connections.
+    pub fn tcp_service(&self) -> SocketAddr {
+        SocketAddr::new(self.service.ip(), 81)
+    }
+
+    /// The ports of its pods.
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Its pods' lives so far.
+    pub fn lives(&self) -> Vec<Life> {
+        self.witness.lives()
+    }
+
+    /// The life of one pod so far.
+    ///
+    /// # Errors
+    /// When there is no such pod.
+    pub fn life(&self, pod: &str) -> Result<Life> {
+        let life = self.witness.life(pod);
+        life.with_context(|| format!("no pod {pod} was seen"))
+    }
+
+    /// Its pods that nobody has told to end yet, by name.
+    ///
+    /// # Errors
+    /// When the API server does not tell.
+    pub async fn pods(&self) -> Result<Vec<Pod>> {
+        let pods = self
+            .api()
+            .list(&ListParams::default().labels("app=gateway"))
+            .await?;
+        let staying = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+        let mut pods: Vec<_> = pods.items.into_iter().filter(staying).collect();
+        pods.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
+        Ok(pods)
+    }
+
+    /// The name of its first pod.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn a_pod(&self) -> Result<String> {
+        let pods = self.pods().await?;
+        let name = pods.into_iter().find_map(|pod| pod.metadata.name);
+        name.context("the gateway has no pod")
+    }
+
+    /// A running container of one of its pods.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn container(&self, pod: &str, container: &str) -> Result<Container> {
+        let life = self.life(pod)?;
+        let status = life.container(container);
+        Container::of(status.with_context(|| format!("{pod} has no container {container}"))?)
+    }
+
+    /// Access to the pods of its namespace.
+    pub fn api(&self) -> Api<Pod> {
+        Api::namespaced(self.scene.cluster().client(), self.scene.namespace())
+    }
+
+    /// Starts a load through its Service, and returns when it flows.
+    ///
+    /// # Errors
+    /// When it does not begin to flow.
+    pub async fn load(&self, mix: Mix) -> Result<Traffic> {
+        let node = &self.scene.cluster().nodes()[0];
+        let target = Target::default();
+        let traffic = Traffic::start(node.namespace(), self.service, &target, mix).await?;
+        until_flowing(&traffic).await?;
+        Ok(traffic)
+    }
+
+    /// Begins to replace every pod.
+    ///
+    /// # Errors
+    /// When kubectl fails.
+    pub fn restart(&self) -> Result<()> {
+        let words = format!("rollout restart {}", self.gateway.resource());
+        self.scene.ask(&words).map(drop)
+    }
+
+    /// Deletes a pod, with its own grace period or a shorter one, in seconds.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self, pod: &str, grace: Option<u32>) -> Result<()> {
+        let parameters = DeleteParams {
+            grace_period_seconds: grace,
+            ..DeleteParams::default()
+        };
+        self.api().delete(pod, &parameters).await?;
+        Ok(())
+    }
+
+    /// Replaces every pod under load, and returns when every old one is gone.
+    ///
+    /// # Errors
+    /// When it does not come to an end.
+    pub async fn roll(&self) -> Result<()> {
+        self.restart()?;
+        self.until_rolled_out().await
+    }
+
+    /// Waits until every pod is a new one and ready, and every old one is gone.
+    ///
+    /// # Errors
+    /// When that has not come in three minutes.
+    pub async fn until_rolled_out(&self) -> Result<()> {
+        until("the gateway is rolled out", async || {
+            let wanted = self.wanted_when_current().await?;
+            let pods = self
+                .api()
+                .list(&ListParams::default().labels("app=gateway"))
+                .await;
+            let pods = pods.ok()?.items;
+            (pods.len() == wanted && pods.iter().all(is_ready)).then_some(())
+        })
+        .await?;
+        // The witness learns it from another connection.
+        until("the end of every old pod is seen", async || {
+            let lives = self.lives();
+            let over = |life: &Life| life.deleted.is_none() || life.gone.is_some();
+            lives.iter().all(over).then_some(())
+        })
+        .await
+    }
+
+    /// Waits until a pod is gone.
+    ///
+    /// # Errors
+    /// When it is still there after three minutes.
+    pub async fn until_gone(&self, pod: &str) -> Result<Life> {
+        until(&format!("pod {pod} is gone"), async || {
+            self.witness.life(pod).filter(|life| life.gone.is_some())
+        })
+        .await
+    }
+
+    /// Waits until its Service answers on the first node: each kube-proxy learns of endpoints in its
+    /// own time.
+    ///
+    /// # Errors
+    /// When it does not answer within three minutes.
+    pub async fn until_serving(&self) -> Result<()> {
+        let node = &self.scene.cluster().nodes()[0];
+        let service = self.service;
+        until("the Service answers", async || {
+            let ask = async move || serves(service, &Target::default()).await;
+            node.namespace().run(ask).await.ok()?.ok()
+        })
+        .await
+    }
+
+    /// How late each drain so far ended, in seconds, by what the clients saw.
+    pub fn seconds_late(&self, record: &Record) -> Vec<f64> {
+        let lives = self.lives();
+        let verdicts = lives
+            .iter()
+            .filter_map(|life| life.verdict(record, self.ports.traffic));
+        verdicts.map(|verdict| verdict.seconds_off()).collect()
+    }
+
+    /// How many pods there are to be, once the controller has made all of them after the current
+    /// template.
+    async fn wanted_when_current(&self) -> Option<usize> {
+        let (client, namespace) = (self.scene.cluster().client(), self.scene.namespace());
+        let (wanted, updated) = match self.gateway.is_on_host_network() {
+            true => {
+                let sets: Api<DaemonSet> = Api::namespaced(client, namespace);
+                let set = sets.get("gateway").await.ok()?;
+                let status = set.status?;
+                (status.observed_generation? >= set.metadata.generation?).then_some(())?;
+                (
+                    status.desired_number_scheduled,
+                    status.updated_number_scheduled?,
+                )
+            }
+            false => {
+                let deployments: Api<Deployment> = Api::namespaced(client, namespace);
+                let deployment = deployments.get("gateway").await.ok()?;
+                let status = deployment.status?;
+                (status.observed_generation? >= deployment.metadata.generation?).then_some(())?;
+                let wanted = deployment.spec?.replicas?;
+                (wanted, status.updated_replicas.unwrap_or_default())
+            }
+        };
+        (wanted == updated).then_some(())?;
+        usize::try_from(wanted).ok()
+    }
+}
+
+/// Waits until every sort of client is at work.
+///
+/// # Errors
+/// When too few answers came in three minutes.
+pub async fn until_flowing(traffic: &Traffic) -> Result<()> {
+    let before = traffic.count().answered;
+    until("requests are answered", async || {
+        (traffic.count().answered >= before + FLOWING).then_some(())
+    })
+    .await
+}

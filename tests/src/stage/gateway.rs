@@ -1,0 +1,322 @@
+//! Gateways of the shapes that people have. A test says only what is special about its own.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+
+use super::{APPLICATION, Images};
+use crate::{
+    bootstrap::{Bootstrap, Listener},
+    load::SERVED_BY,
+};
+
+/// Where Envoy's admin interface is in the pods that have it on a socket.
+const ADMIN_SOCKET: &str = "/run/envoy/admin.sock";
+
+/// The application's port where it is beside Envoy.
+const BESIDE: u16 = 8080;
+
+/// A change of a pod template.
+type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
+
+/// A gateway: Envoy with an HTTP listener that speaks HTTP/1.1, HTTP/2 and websockets, a TCP
+/// listener and one for probes, in front of an application, behind a Service. By default it is a
+/// Deployment of two pods that asks for its drain by annotation.
+#[derive(Clone)]
+pub struct Gateway {
+    replicas: u32,
+    annotations: BTreeMap<String, String>,
+    daemon_set: bool,
+    beside: bool,
+    two_envoys: bool,
+    socket: bool,
+    edits: Vec<Edit>,
+}
+
+/// The ports of a gateway's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// HTTP.
+    pub traffic: u16,
+    /// TCP, as it is.
+    pub tcp: u16,
+    /// `GET /ready` is Envoy's own answer to whether it wants traffic.
+    pub ready: u16,
+    /// Envoy's admin interface, on the loopback interface.
+    pub admin: u16,
+    /// The second Envoy's, where there are two, and its traffic.
+    pub inner: (u16, u16),
+    /// The sidecar's.
+    pub sidecar: u16,
+}
+
+const PORTS: Ports = Ports {
+    traffic: 8000,
+    tcp: 8001,
+    ready: 8002,
+    admin: 9901,
+    inner: (8003, 9902),
+    sidecar: 8090,
+};
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gateway {
+    /// A Deployment of two pods.
+    pub fn new() -> Self {
+        let opted_in = ("drainhook.io/inject".to_owned(), "true".to_owned());
+        Self {
+            replicas: 2,
+            annotations: [opted_in].into(),
+            daemon_set: false,
+            beside: false,
+            two_envoys: false,
+            socket: false,
+            edits: Vec::new(),
+        }
+    }
+
+    /// How many pods.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// An annotation of the pods: `min-drain` for `drainhook.io/min-drain`.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        let key = format!("drainhook.io/{key}");
+        self.annotations.insert(key, value.to_owned());
+        self
+    }
+
+    /// Without any annotation of drainhook's.
+    #[must_use]
+    pub fn not_annotated(mut self) -> Self {
+        self.annotations.clear();
+        self
+    }
+
+    /// A DaemonSet on the network of its nodes, at ports that no other scene has.
+    #[must_use]
+    pub fn daemon_set(mut self) -> Self {
+        self.daemon_set = true;
+        self
+    }
+
+    /// The application is in the pod, and Envoy sends to it there.
+    #[must_use]
+    pub fn beside_its_application(mut self) -> Self {
+        self.beside = true;
+        self
+    }
+
+    /// Two Envoys in each pod: `envoy` sends to `inner`, which sends to the application.
+    #[must_use]
+    pub fn two_envoys(mut self) -> Self {
+        self.two_envoys = true;
+        self.annotation("envoy", "envoy,inner").annotation(
+            "admin",
+            &format!("envoy={},inner={}", PORTS.admin, PORTS.inner.1),
+        )
+    }
+
+    /// The admin interface is on a unix socket, and Envoy runs as a user of its own.
+    #[must_use]
+    pub fn admin_on_a_socket(mut self) -> Self {
+        self.socket = true;
+        self.edit(|template| {
+            let spec = &mut template["spec"];
+            spec["securityContext"] =
+                json!({ "runAsUser": 101, "runAsGroup": 101, "fsGroup": 101 });
+            spec["volumes"] = json!([{ "name": "admin", "emptyDir": {} }]);
+            let directory = Path::new(ADMIN_SOCKET).parent().map(Path::to_owned);
+            let mount = json!({ "name": "admin", "mountPath": directory });
+            spec["containers"][0]["volumeMounts"] = json!([mount]);
+        })
+    }
+
+    /// Changes the pod template in another way.
+    #[must_use]
+    pub fn edit(mut self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        self.edits.push(Arc::new(edit));
+        self
+    }
+
+    /// `deployment/gateway` or `daemonset/gateway`: how kubectl calls it.
+    pub fn resource(&self) -> &'static str {
+        match self.daemon_set {
+            true => "daemonset/gateway",
+            false => "deployment/gateway",
+        }
+    }
+
+    /// Whether its pods are on the network of their nodes.
+    pub(super) fn is_on_host_network(&self) -> bool {
+        self.daemon_set
+    }
+
+    /// The ports of its pods in scene `number`.
+    pub(super) fn ports(&self, number: u16) -> Ports {
+        if !self.daemon_set {
+            return PORTS;
+        }
+        let base = 20_000 + number * 10;
+        Ports {
+            traffic: base,
+            tcp: base + 1,
+            ready: base + 2,
+            admin: base + 3,
+            inner: (base + 4, base + 5),
+            sidecar: base + 6,
+        }
+    }
+
+    /// The workload and its Service.
+    pub(super) fn manifest(&self, namespace: &str, images: &Images, ports: Ports) -> [Value; 2] {
+        let metadata = json!({ "name": "gateway", "namespace": namespace });
+        let labels = json!({ "app": "gateway" });
+        let (kind, strategy) = match self.daemon_set {
+            true => ("DaemonSet", json!({})),
+            false => (
+                "Deployment",
+                json!({ "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } }),
+            ),
+        };
+        let mut workload = json!({
+            "apiVersion": "apps/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "spec": { "selector": { "matchLabels": labels }, "template": self.template(images, ports) },
+        });
+        if !self.daemon_set {
+            workload["spec"]["replicas"] = json!(self.replicas);
+            workload["spec"]["strategy"] = strategy;
+        }
+        let service = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {
+                "selector": labels,
+                "ports": [
+                    { "name": "http", "port": 80, "targetPort": ports.traffic },
+                    { "name": "tcp", "port": 81, "targetPort": ports.tcp },
+                ],
+            },
+        });
+        [workload, service]
+    }
+
+    fn template(&self, images: &Images, ports: Ports) -> Value {
+        let mut annotations = self.annotations.clone();
+        if self.daemon_set && !annotations.is_empty() {
+            annotations.insert("drainhook.io/port".to_owned(), ports.sidecar.to_string());
+        }
+        let mut containers = vec![self.envoy("envoy", images, &self.outer(ports))];
+        containers[0]["ports"] = json!([{ "name": "http", "containerPort": ports.traffic }]);
+        containers[0]["readinessProbe"] = json!({
+            "httpGet": { "path": "/ready", "port": ports.ready },
+            "periodSeconds": 1,
+        });
+        if self.two_envoys {
+            containers.push(self.envoy("inner", images, &self.inner(ports)));
+        }
+        if self.beside {
+            containers.push(json!({
+                "name": "application",
+                "image": images.tools.reference(),
+                "args": ["serve", format!("0.0.0.0:{BESIDE}")],
+            }));
+        }
+        let mut template = json!({
+            "metadata": { "labels": { "app": "gateway" }, "annotations": annotations },
+            "spec": { "hostNetwork": self.daemon_set, "containers": containers },
+        });
+        for edit in &self.edits {
+            edit(&mut template);
+        }
+        template
+    }
+
+    fn envoy(&self, name: &str, images: &Images, bootstrap: &Value) -> Value {
+        // What is shared among the Envoys of one network is for restarts without a pause, which
+        // nobody does in a container.
+        let arguments = ["--disable-hot-restart", "--concurrency", "2"];
+        let mut container = json!({
+            "name": name,
+            "image": images.envoy.reference(),
+            "args": ["--config-yaml", bootstrap.to_string()],
+        });
+        if let Some(args) = container["args"].as_array_mut() {
+            args.extend(arguments.map(Value::from));
+        }
+        container
+    }
+
+    fn application(&self) -> SocketAddr {
+        match self.beside {
+            true => here(BESIDE),
+            false => APPLICATION,
+        }
+    }
+
+    /// The Envoy that clients meet. Each answer says which pod has given it.
+    fn outer(&self, ports: Ports) -> Value {
+        let next = match self.two_envoys {
+            true => here(ports.inner.0),
+            false => self.application(),
+        };
+        let bootstrap = match self.socket {
+            true => Bootstrap::new().admin_socket(Path::new(ADMIN_SOCKET)),
+            false => Bootstrap::new().admin(here(ports.admin)),
+        };
+        let mut value = bootstrap
+            .listener(Listener::http("traffic", everywhere(ports.traffic), "next"))
+            .listener(Listener::tcp("tcp", everywhere(ports.tcp), "next"))
+            .listener(Listener::http("ready", everywhere(ports.ready), "admin"))
+            .cluster("next", next)
+            // Where `CONNECT` goes, which nobody sends.
+            .cluster("tunnel", next)
+            .cluster("admin", here(ports.admin))
+            .value();
+        let address = value["admin"]["address"].clone();
+        let resources = &mut value["static_resources"];
+        resources["clusters"][2]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+            ["address"] = address;
+        let manager = &mut resources["listeners"][0]["filter_chains"][0]["filters"][0];
+        manager["typed_config"]["route_config"]["response_headers_to_add"] = json!([{
+            "header": { "key": SERVED_BY.as_str(), "value": "%DOWNSTREAM_LOCAL_ADDRESS%" },
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }]);
+        value
+    }
+
+    fn inner(&self, ports: Ports) -> Value {
+        let (traffic, admin) = ports.inner;
+        Bootstrap::new()
+            .admin(here(admin))
+            .listener(Listener::http("inner", here(traffic), "application"))
+            .cluster("application", self.application())
+            .cluster("tunnel", self.application())
+            .value()
+    }
+}
+
+fn here(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn everywhere(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+}
