@@ -106,9 +106,20 @@ manifests-check: ## is manifests/install.yaml what the chart renders, and the ch
 bench: ## drainhook beside a Go webhook, in one run; needs Go
 	$(CARGO) run --release --quiet --package drainhook-tests --bin bench
 
+.PHONY: bench-rollouts
+bench-rollouts: target-musl ## drainhook beside Contour's and Envoy Gateway's managers on nodes; needs Go, root
+	@$(CARGO) build --release --quiet --package drainhook-tests --bins
+	@$(CARGO) run --release --quiet --package drainhook-tests --bin managers
+
+.PHONY: soak
+soak: target-musl ## rollouts at random with random faults on nodes; MINUTES=5 SEED=; needs root
+	@$(CARGO) build --quiet --package drainhook-tests --bins
+	@$(CARGO) run --quiet --package drainhook-tests --bin soak
+
 .PHONY: node
 node: target-musl ## on a real kubelet; needs root
-	$(CARGO) test --locked --package drainhook-tests --test node
+	@# They wait more than they work, but all of them work on the same nodes.
+	$(CARGO) test --locked --package drainhook-tests --test node -- --test-threads 4
 
 .PHONY: cluster
 cluster: ## a real Kubernetes to play with, until Ctrl-C; NODES=2 for two nodes, NODES=0 without root

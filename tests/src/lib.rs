@@ -9,7 +9,8 @@
 //! a pod specification as processes, [`kubelet`] stops them, [`endpoints`] learns of it late,
 //! [`rollout`] replaces pods one by one, [`due`] judges when a drain should have ended,
 //! and [`trial`] puts them together. [`cluster`] is a real Kubernetes, and [`stage`] what tests on its
-//! nodes share.
+//! nodes share; [`soak`] rolls there for as long as one likes, and
+//! [`managers`] compares.
 
 pub mod address;
 pub mod admin_proxy;
@@ -23,6 +24,7 @@ pub mod envoy;
 pub mod installation;
 pub mod kubelet;
 pub mod load;
+pub mod managers;
 pub mod namespace;
 pub mod pod;
 pub mod process;
@@ -30,6 +32,7 @@ pub mod product;
 pub mod rollout;
 pub mod sidecar;
 pub mod skip;
+pub mod soak;
 pub mod stage;
 pub mod trial;
 pub mod upstream;

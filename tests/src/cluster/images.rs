@@ -62,6 +62,16 @@ impl Image {
             .build()
     }
 
+    /// The shutdown manager of another project, a static program, as its entry point.
+    ///
+    /// # Errors
+    /// When the image cannot be built.
+    pub fn manager(project: &str, program: &Path) -> Result<Self> {
+        Recipe::new("manager", project)
+            .program(program, "/usr/local/bin/manager")?
+            .build()
+    }
+
     /// The sidecar as it is shipped, for this machine's architecture, as `make images` builds it. With
     /// `DRAINHOOK_IMAGES` set to a directory, `shutdown-manager.tar` is taken from there.
     ///

@@ -1,6 +1,6 @@
 //! A gateway that is there: loaded, rolled, and asked what became of its pods.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
@@ -11,16 +11,20 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams},
 };
+use tokio::time::sleep;
 
-use super::{Container, Gateway, Life, Ports, Scene, Witness, witness::is_ready};
+use super::{Container, Gateway, Life, NodeBalancer, Ports, Scene, Witness, witness::is_ready};
 use crate::{
     cluster::Traffic,
-    load::{Mix, Record, Target, serves},
+    load::{Balancer, Mix, Record, Target, serves},
     wait::until,
 };
 
 /// So many answers before anything is done to a gateway: every sort of client is at work then.
 const FLOWING: u64 = 500;
+
+/// Between two questions to the API server, which has many to answer.
+const POLL: Duration = Duration::from_millis(200);
 
 /// A gateway in a scene.
 pub struct Deployed<'a> {
@@ -28,7 +32,7 @@ pub struct Deployed<'a> {
     gateway: Gateway,
     ports: Ports,
     service: SocketAddr,
-    witness: Witness,
+    witness: Arc<Witness>,
 }
 
 impl<'a> Deployed<'a> {
@@ -47,7 +51,7 @@ impl<'a> Deployed<'a> {
             gateway,
             ports,
             service: SocketAddr::new(ip, 80),
-            witness,
+            witness: Arc::new(witness),
         })
     }
 
@@ -66,9 +70,19 @@ impl<'a> Deployed<'a> {
         self.ports
     }
 
+    /// Who sees what becomes of its pods.
+    pub fn witness(&self) -> Arc<Witness> {
+        Arc::clone(&self.witness)
+    }
+
     /// Its pods' lives so far.
     pub fn lives(&self) -> Vec<Life> {
         self.witness.lives()
+    }
+
+    /// The lives that are over, which are forgotten: where a gateway goes on for hours.
+    pub fn forget_the_gone(&self) -> Vec<Life> {
+        self.witness.forget_the_gone()
     }
 
     /// The life of one pod so far.
@@ -132,6 +146,24 @@ impl<'a> Deployed<'a> {
         Ok(traffic)
     }
 
+    /// Starts a load from outside of the nodes, as a load balancer sends it: to the nodes whose pod is
+    /// ready.
+    ///
+    /// # Errors
+    /// When it does not begin to flow.
+    pub async fn load_on_nodes(&self, mix: Mix) -> Result<Traffic> {
+        let balancer = NodeBalancer::new(Arc::clone(&self.witness), self.ports.traffic);
+        // What has no endpoint at first would fail.
+        until("the load balancer knows a node", async || {
+            balancer.choose().map(drop)
+        })
+        .await?;
+        let outside = self.scene.cluster().network().namespace();
+        let traffic = Traffic::start(outside, balancer, &Target::default(), mix).await?;
+        until_flowing(&traffic).await?;
+        Ok(traffic)
+    }
+
     /// Begins to replace every pod.
     ///
     /// # Errors
@@ -139,6 +171,19 @@ impl<'a> Deployed<'a> {
     pub fn restart(&self) -> Result<()> {
         let words = format!("rollout restart {}", self.gateway.resource());
         self.scene.ask(&words).map(drop)
+    }
+
+    /// Changes it to another shape, on the same Service.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn become_another(&mut self, gateway: Gateway) -> Result<()> {
+        let images = self.scene.stage().images();
+        for object in gateway.manifest(self.scene.namespace(), images, self.ports) {
+            self.scene.cluster().apply(&object).await?;
+        }
+        self.gateway = gateway;
+        Ok(())
     }
 
     /// Deletes a pod, with its own grace period or a shorter one, in seconds.
@@ -163,12 +208,27 @@ impl<'a> Deployed<'a> {
         self.until_rolled_out().await
     }
 
+    /// Waits until every pod that is to stay is a new one and ready. Old ones may still drain.
+    ///
+    /// # Errors
+    /// When that has not come in three minutes.
+    pub async fn until_ready(&self) -> Result<()> {
+        until("the gateway's new pods are ready", async || {
+            sleep(POLL).await;
+            let wanted = self.wanted_when_current().await?;
+            let pods = self.pods().await.ok()?;
+            (pods.len() == wanted && pods.iter().all(is_ready)).then_some(())
+        })
+        .await
+    }
+
     /// Waits until every pod is a new one and ready, and every old one is gone.
     ///
     /// # Errors
     /// When that has not come in three minutes.
     pub async fn until_rolled_out(&self) -> Result<()> {
         until("the gateway is rolled out", async || {
+            sleep(POLL).await;
             let wanted = self.wanted_when_current().await?;
             let pods = self
                 .api()
@@ -180,6 +240,7 @@ impl<'a> Deployed<'a> {
         .await?;
         // The witness learns it from another connection.
         until("the end of every old pod is seen", async || {
+            sleep(POLL).await;
             let lives = self.lives();
             let over = |life: &Life| life.deleted.is_none() || life.gone.is_some();
             lives.iter().all(over).then_some(())
@@ -193,6 +254,7 @@ impl<'a> Deployed<'a> {
     /// When it is still there after three minutes.
     pub async fn until_gone(&self, pod: &str) -> Result<Life> {
         until(&format!("pod {pod} is gone"), async || {
+            sleep(POLL).await;
             self.witness.life(pod).filter(|life| life.gone.is_some())
         })
         .await

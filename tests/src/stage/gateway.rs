@@ -24,6 +24,9 @@ const BESIDE: u16 = 8080;
 /// A change of a pod template.
 type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
+/// What makes a patched workload of one.
+type Injection = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
+
 /// A gateway: Envoy with an HTTP listener that speaks HTTP/1.1, HTTP/2 and websockets, a TCP
 /// listener and one for probes, in front of an application, behind a Service. By default it is a
 /// Deployment of two pods that asks for its drain by annotation.
@@ -36,6 +39,8 @@ pub struct Gateway {
     two_envoys: bool,
     socket: bool,
     edits: Vec<Edit>,
+    injected: Option<Injection>,
+    ports: Option<Ports>,
 }
 
 /// The ports of a gateway's pods.
@@ -82,6 +87,8 @@ impl Gateway {
             two_envoys: false,
             socket: false,
             edits: Vec::new(),
+            injected: None,
+            ports: None,
         }
     }
 
@@ -146,10 +153,24 @@ impl Gateway {
         })
     }
 
+    /// Its pods listen at these ports.
+    #[must_use]
+    pub fn at(mut self, ports: Ports) -> Self {
+        self.ports = Some(ports);
+        self
+    }
+
     /// Changes the pod template in another way.
     #[must_use]
     pub fn edit(mut self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         self.edits.push(Arc::new(edit));
+        self
+    }
+
+    /// Patches the workload before it is applied.
+    #[must_use]
+    pub fn injected(mut self, inject: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
+        self.injected = Some(Arc::new(inject));
         self
     }
 
@@ -169,7 +190,7 @@ impl Gateway {
     /// The ports of its pods in scene `number`.
     pub(super) fn ports(&self, number: u16) -> Ports {
         if !self.daemon_set {
-            return PORTS;
+            return self.ports.unwrap_or(PORTS);
         }
         let base = 20_000 + number * 10;
         Ports {
@@ -197,11 +218,14 @@ impl Gateway {
             "apiVersion": "apps/v1",
             "kind": kind,
             "metadata": metadata,
-            "spec": { "selector": { "matchLabels": labels }, "template": self.template(images, ports) },
+            "spec": { "selector": { "matchLabels": labels }, "template": self.template(namespace, images, ports) },
         });
         if !self.daemon_set {
             workload["spec"]["replicas"] = json!(self.replicas);
             workload["spec"]["strategy"] = strategy;
+        }
+        if let Some(inject) = &self.injected {
+            workload = inject(&workload);
         }
         let service = json!({
             "apiVersion": "v1",
@@ -218,7 +242,9 @@ impl Gateway {
         [workload, service]
     }
 
-    fn template(&self, images: &Images, ports: Ports) -> Value {
+    fn template(&self, scene: &str, images: &Images, ports: Ports) -> Value {
+        // For what works on the pods of all namespaces, such as the drain of a node.
+        let labels = json!({ "app": "gateway", "scene": scene });
         let mut annotations = self.annotations.clone();
         if self.daemon_set && !annotations.is_empty() {
             annotations.insert("drainhook.io/port".to_owned(), ports.sidecar.to_string());
@@ -230,17 +256,21 @@ impl Gateway {
             "periodSeconds": 1,
         });
         if self.two_envoys {
-            containers.push(self.envoy("inner", images, &self.inner(ports)));
+            let mut inner = self.envoy("inner", images, &self.inner(ports));
+            inner["readinessProbe"] = listens(ports.inner.0);
+            containers.push(inner);
         }
         if self.beside {
             containers.push(json!({
                 "name": "application",
                 "image": images.tools.reference(),
                 "args": ["serve", format!("0.0.0.0:{BESIDE}")],
+                "resources": { "requests": { "cpu": "50m" } },
+                "readinessProbe": listens(BESIDE),
             }));
         }
         let mut template = json!({
-            "metadata": { "labels": { "app": "gateway" }, "annotations": annotations },
+            "metadata": { "labels": labels, "annotations": annotations },
             "spec": { "hostNetwork": self.daemon_set, "containers": containers },
         });
         for edit in &self.edits {
@@ -256,6 +286,8 @@ impl Gateway {
         let mut container = json!({
             "name": name,
             "image": images.envoy.reference(),
+            // Without a request a busy machine would leave it next to nothing.
+            "resources": { "requests": { "cpu": "50m" } },
             "args": ["--config-yaml", bootstrap.to_string()],
         });
         if let Some(args) = container["args"].as_array_mut() {
@@ -284,7 +316,11 @@ impl Gateway {
         let mut value = bootstrap
             .listener(Listener::http("traffic", everywhere(ports.traffic), "next"))
             .listener(Listener::tcp("tcp", everywhere(ports.tcp), "next"))
-            .listener(Listener::http("ready", everywhere(ports.ready), "admin"))
+            // Contour's manager does not count what goes by this name.
+            .listener(
+                Listener::http("ready", everywhere(ports.ready), "admin")
+                    .http_stat_prefix("health"),
+            )
             .cluster("next", next)
             // Where `CONNECT` goes, which nobody sends.
             .cluster("tunnel", next)
@@ -306,11 +342,16 @@ impl Gateway {
         let (traffic, admin) = ports.inner;
         Bootstrap::new()
             .admin(here(admin))
-            .listener(Listener::http("inner", here(traffic), "application"))
+            .listener(Listener::http("inner", everywhere(traffic), "application"))
             .cluster("application", self.application())
             .cluster("tunnel", self.application())
             .value()
     }
+}
+
+/// A probe of what cannot say more about itself.
+fn listens(port: u16) -> Value {
+    json!({ "tcpSocket": { "port": port }, "periodSeconds": 1 })
 }
 
 fn here(port: u16) -> SocketAddr {

@@ -5,6 +5,7 @@
 //! A cluster takes twenty seconds and most of two cores to start, so that one for each test would be
 //! too dear. It ends with the process, however that ends.
 
+mod balancer;
 mod container;
 mod deployed;
 mod gateway;
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::OnceCell};
 
+pub use balancer::NodeBalancer;
 pub use container::Container;
 pub use deployed::{Deployed, until_flowing};
 pub use gateway::{Gateway, Ports};
@@ -104,7 +106,8 @@ impl Stage {
         for image in [&images.envoy, &images.tools, &images.sidecar] {
             cluster.import(image)?;
         }
-        let mut installation = Installation::apply(cluster, cluster.network(), &[]).await?;
+        let mut installation =
+            Installation::apply(cluster, cluster.network(), &["imageChoice=allow"]).await?;
         let webhook = installation.replica().await?;
         installation.publish(&[&webhook]).await?;
         let stage = Self {
@@ -144,6 +147,8 @@ impl Stage {
                             "name": "application",
                             "image": self.images.tools.reference(),
                             "args": ["serve", format!("0.0.0.0:{}", APPLICATION.port())],
+                            // It answers all scenes, and must not starve where the cores are busy.
+                            "resources": { "requests": { "cpu": "500m" } },
                         }] },
                     },
                 },

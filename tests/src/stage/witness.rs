@@ -90,6 +90,11 @@ impl Life {
         Some(self.gone?.saturating_duration_since(self.deleted?))
     }
 
+    /// Whether it has ever been ready.
+    pub fn has_served(&self) -> bool {
+        self.ready.iter().any(|(_, ready)| *ready)
+    }
+
     /// How long it was not ready between two times at which it was.
     pub fn unready(&self) -> Duration {
         let changes = self.ready.windows(2);
@@ -154,6 +159,15 @@ impl Witness {
             made(one).cmp(&made(other))
         });
         lives
+    }
+
+    /// The pods that are gone, which are forgotten.
+    pub(super) fn forget_the_gone(&self) -> Vec<Life> {
+        let gone = |_: &String, life: &mut Life| life.gone.is_some();
+        locked(&self.lives)
+            .extract_if(.., gone)
+            .map(|(_, life)| life)
+            .collect()
     }
 
     /// What was seen of one pod.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use drainhook_tests::{
     cluster::{Cluster, Network},
+    stage::{Scene, play},
     wait::until,
 };
 use futures_util::{AsyncBufReadExt, TryStreamExt};
@@ -35,105 +36,90 @@ echo "serving"
 while :; do $busybox sleep 1 & wait; done
 "##;
 
-#[tokio::test]
-async fn the_kubelet_calls_the_hook_and_then_sends_the_signal() {
-    let Some(cluster) = cluster(1).await else {
-        return;
-    };
-    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-    let mut pod = server(&cluster, "front", "node-1");
-    pod["spec"]["containers"][0]["lifecycle"] = json!({ "preStop": { "httpGet": {
-        "path": "/cgi-bin/ask?why=stop",
-        "port": 8090,
-        "httpHeaders": [{ "name": "x-drainhook-token", "value": "0123456789abcdef" }],
-    } } });
-    cluster.apply(&pod).await.unwrap();
-    until_logged(&pods, "front", "serving").await;
+#[test]
+fn the_kubelet_calls_the_hook_and_then_sends_the_signal() {
+    play(async |scene| {
+        let pods: Api<Pod> = Api::namespaced(scene.cluster().client(), scene.namespace());
+        let mut pod = server(scene, "front", "node-1");
+        pod["spec"]["containers"][0]["lifecycle"] = json!({ "preStop": { "httpGet": {
+            "path": "/cgi-bin/ask?why=stop",
+            "port": 8090,
+            "httpHeaders": [{ "name": "x-drainhook-token", "value": "0123456789abcdef" }],
+        } } });
+        scene.cluster().apply(&pod).await.unwrap();
+        until_logged(&pods, "front", "serving").await;
 
-    let follow = LogParams {
-        follow: true,
-        ..LogParams::default()
-    };
-    let log = pods.log_stream("front", &follow).await.unwrap();
-    pods.delete("front", &DeleteParams::default())
-        .await
-        .unwrap();
-    let lines: Vec<String> = log.lines().try_collect().await.unwrap();
-    let last = lines.iter().rev().take(2).rev().collect::<Vec<_>>();
-    let hook = "asked by kube-lifecycle/1.36 with 0123456789abcdef at /cgi-bin/ask?why=stop";
-    assert_eq!(last, [hook, "terminated"], "{lines:#?}");
+        let follow = LogParams {
+            follow: true,
+            ..LogParams::default()
+        };
+        let log = pods.log_stream("front", &follow).await.unwrap();
+        let parameters = DeleteParams::default();
+        pods.delete("front", &parameters).await.unwrap();
+        let lines: Vec<String> = log.lines().try_collect().await.unwrap();
+        let last = lines.iter().rev().take(2).rev().collect::<Vec<_>>();
+        let hook = "asked by kube-lifecycle/1.36 with 0123456789abcdef at /cgi-bin/ask?why=stop";
+        assert_eq!(last, [hook, "terminated"], "{lines:#?}");
+    });
 }
 
-#[tokio::test]
-async fn a_service_routes_to_pods_on_every_node_from_every_node() {
-    let Some(cluster) = cluster(2).await else {
-        return;
-    };
-    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
-    for node in cluster.nodes() {
-        let name = format!("on-{}", node.name());
-        cluster
-            .apply(&server(&cluster, &name, node.name()))
-            .await
-            .unwrap();
-    }
-    cluster
-        .apply(&json!({
+#[test]
+fn a_service_routes_to_pods_on_every_node_from_every_node() {
+    play(async |scene| {
+        let cluster = scene.cluster();
+        let pods: Api<Pod> = Api::namespaced(cluster.client(), scene.namespace());
+        for node in cluster.nodes() {
+            let name = format!("on-{}", node.name());
+            let server = server(scene, &name, node.name());
+            cluster.apply(&server).await.unwrap();
+        }
+        let service = json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": { "name": "front", "namespace": "default" },
+            "metadata": { "name": "front", "namespace": scene.namespace() },
             "spec": {
                 "selector": { "app": "front" },
                 "ports": [{ "port": 80, "targetPort": 8090 }],
             },
-        }))
-        .await
-        .unwrap();
-    for node in cluster.nodes() {
-        until_logged(&pods, &format!("on-{}", node.name()), "serving").await;
-    }
-    let services: Api<Service> = Api::default_namespaced(cluster.client());
-    let service = services.get("front").await.unwrap();
-    let ip = service.spec.unwrap().cluster_ip.unwrap();
-    let address: SocketAddr = format!("{ip}:80").parse().unwrap();
-    for node in cluster.nodes() {
-        for wanted in ["this is on-node-1", "this is on-node-2"] {
-            let what = format!("\"{wanted}\" through the Service on {}", node.name());
-            until(&what, async || {
-                let said = node.namespace().run(move || ask(address)).await.unwrap();
-                said.is_ok_and(|said| said.contains(wanted)).then_some(())
-            })
-            .await
-            .unwrap();
+        });
+        cluster.apply(&service).await.unwrap();
+        for node in cluster.nodes() {
+            until_logged(&pods, &format!("on-{}", node.name()), "serving").await;
         }
-    }
+        let services: Api<Service> = Api::namespaced(cluster.client(), scene.namespace());
+        let service = services.get("front").await.unwrap();
+        let ip = service.spec.unwrap().cluster_ip.unwrap();
+        let address: SocketAddr = format!("{ip}:80").parse().unwrap();
+        for node in cluster.nodes() {
+            for wanted in ["this is on-node-1", "this is on-node-2"] {
+                let what = format!("\"{wanted}\" through the Service on {}", node.name());
+                until(&what, async || {
+                    let said = node.namespace().run(move || ask(address)).await.unwrap();
+                    said.is_ok_and(|said| said.contains(wanted)).then_some(())
+                })
+                .await
+                .unwrap();
+            }
+        }
 
-    // A pod on one node reaches the pod on the other, and the API server by its Service.
-    let other = pods
-        .get("on-node-2")
-        .await
-        .unwrap()
-        .status
-        .unwrap()
-        .pod_ip
-        .unwrap();
-    let fetch = format!("busybox wget -q -O - http://{other}:8090/cgi-bin/ask");
-    assert_eq!(
-        exec(&pods, "on-node-1", &fetch).await.unwrap(),
-        "this is on-node-2\n"
-    );
-    let connect = "busybox nc -w 5 10.96.0.1 443 </dev/null && echo connected";
-    assert_eq!(
-        exec(&pods, "on-node-1", connect).await.unwrap(),
-        "connected\n"
-    );
+        // A pod on one node reaches the pod on the other, and the API server by its Service.
+        let other = pods.get("on-node-2").await.unwrap();
+        let other = other.status.unwrap().pod_ip.unwrap();
+        let fetch = format!("busybox wget -q -O - http://{other}:8090/cgi-bin/ask");
+        let said = exec(&pods, "on-node-1", &fetch).await.unwrap();
+        assert_eq!(said, "this is on-node-2\n");
+        let connect = "busybox nc -w 5 10.96.0.1 443 </dev/null && echo connected";
+        let said = exec(&pods, "on-node-1", connect).await.unwrap();
+        assert_eq!(said, "connected\n");
+    });
 }
 
 #[tokio::test]
 async fn a_lost_node_turns_unready_and_the_other_stays() {
-    let Some(mut cluster) = cluster(2).await else {
+    if !Network::available("a node").unwrap() {
         return;
-    };
+    }
+    let mut cluster = Cluster::start(2).await.unwrap();
     cluster.lose("node-1").unwrap();
     assert!(cluster.lose("node-1").is_err());
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client());
@@ -152,24 +138,16 @@ async fn a_lost_node_turns_unready_and_the_other_stays() {
     assert_eq!(ready("node-2").await.as_deref(), Some("True"));
 }
 
-/// A cluster, or nothing where there is no root.
-async fn cluster(nodes: u8) -> Option<Cluster> {
-    match Network::available("a node").unwrap() {
-        true => Some(Cluster::start(nodes).await.unwrap()),
-        false => None,
-    }
-}
-
-fn server(cluster: &Cluster, name: &str, node: &str) -> Value {
+fn server(scene: &Scene<'_>, name: &str, node: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": name, "namespace": "default", "labels": { "app": "front" } },
+        "metadata": { "name": name, "namespace": scene.namespace(), "labels": { "app": "front" } },
         "spec": {
             "nodeName": node,
             "containers": [{
                 "name": "server",
-                "image": cluster.busybox(),
+                "image": scene.cluster().busybox(),
                 "imagePullPolicy": "Never",
                 "command": ["/bin/sh", "-c", SERVER],
             }],

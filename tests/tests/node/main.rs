@@ -2,5 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+mod ends;
+mod envoy;
+mod held;
+mod judgement;
 mod residue;
-mod rollout;
+mod rollouts;
+mod sidecar;

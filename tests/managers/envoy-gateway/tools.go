@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names the program that `go build` makes here.
+package tools
+
+import _ "github.com/envoyproxy/gateway/cmd/envoy-gateway"

@@ -1,0 +1,150 @@
+//! drainhook beside the other ways of ending Envoy's pods: the same gateway, the same load, on the
+//! same nodes, one after the other in one run.
+
+mod memory;
+mod shape;
+
+use std::fmt;
+
+use anyhow::Result;
+
+pub use shape::Manager;
+
+use self::memory::Memory;
+use crate::{
+    load::Mix,
+    stage::{Scene, Stage},
+};
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// How many times drainhook's gateway is rolled in a row.
+    pub rollouts: usize,
+    /// How many times that of each of the others.
+    pub others: usize,
+    /// Which are measured.
+    pub managers: Vec<Manager>,
+}
+
+/// What came out for one of them.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which.
+    pub manager: Manager,
+    /// How many rollouts of two pods.
+    pub rollouts: usize,
+    /// How many requests.
+    pub requests: usize,
+    /// How many of them failed.
+    pub failed: usize,
+    /// For each pod, in order: seconds from its deletion to its end.
+    pub gone: Vec<f64>,
+    /// For each drain whose moment is known: seconds from when it was due, by what the clients saw.
+    pub late: Vec<f64>,
+    /// Bytes resident before the drain; none without a manager.
+    pub idle: Option<u64>,
+    /// The most bytes resident at a time in the manager's container, its hook's process included.
+    pub peak: Option<u64>,
+    /// A line for each failed request.
+    pub failures: Vec<String>,
+}
+
+impl Comparison {
+    /// Measures one after the other, and tells each when it is over.
+    ///
+    /// # Errors
+    /// When a manager cannot be built, or its gateway does not come up or is not rolled out.
+    pub async fn run(&self, stage: &Stage, mut tell: impl FnMut(&Outcome)) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        for &manager in &self.managers {
+            let rollouts = match manager {
+                Manager::Drainhook => self.rollouts,
+                _ => self.others,
+            };
+            let outcome = measure(stage, manager, rollouts).await?;
+            tell(&outcome);
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+}
+
+async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Outcome> {
+    let image = tokio::task::spawn_blocking(move || manager.image()).await??;
+    if let Some(image) = &image {
+        stage.cluster().import(image)?;
+    }
+    let scene = Scene::open(stage).await?;
+    let gateway = scene.put_up(manager.gateway(image.as_ref())).await?;
+    let idle = Memory::of(&gateway.lives());
+    let traffic = gateway.load(Mix::standard()).await?;
+    let sampler = memory::sample(&gateway);
+    for _ in 0..rollouts {
+        gateway.roll().await?;
+    }
+    let peak = sampler.stop().await?;
+    let record = traffic.stop().await?;
+    let mut ended = gateway.forget_the_gone();
+    ended.sort_by_key(|life| life.deleted);
+    let traffic = gateway.ports().traffic;
+    let verdicts = ended
+        .iter()
+        .filter_map(|life| life.verdict(&record, traffic));
+    Ok(Outcome {
+        manager,
+        rollouts,
+        requests: record.client_requests().count(),
+        failed: record.failures().count(),
+        gone: ended
+            .iter()
+            .filter_map(|life| Some(life.took()?.as_secs_f64()))
+            .collect(),
+        late: verdicts.map(|verdict| verdict.seconds_off()).collect(),
+        idle: idle.bytes(),
+        peak: peak.bytes(),
+        failures: record.describe_failures(),
+    })
+}
+
+/// A row of a table in Markdown.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_rollout = self.failed as f64 / self.rollouts.max(1) as f64;
+        let memory = |bytes: Option<u64>| match bytes {
+            Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
+            None => "–".to_owned(),
+        };
+        write!(
+            f,
+            "| {} | {} | {} | {} | {per_rollout:.1} | {} | {} | {} | {} |",
+            self.manager,
+            self.rollouts,
+            self.requests,
+            self.failed,
+            spread(&self.gone),
+            spread(&self.late),
+            memory(self.idle),
+            memory(self.peak),
+        )
+    }
+}
+
+/// The head of the table of outcomes.
+pub const HEAD: &str = "\
+| | rollouts | requests | failed | per rollout | seconds from deletion to gone: least, median, most \
+| seconds from due: least, median, most | resident, idle | resident, most |
+|---|---|---|---|---|---|---|---|---|";
+
+/// The least, the median and the most of some figures.
+fn spread(figures: &[f64]) -> String {
+    let mut figures = figures.to_vec();
+    figures.sort_by(f64::total_cmp);
+    match (figures.first(), figures.last()) {
+        (Some(least), Some(most)) => {
+            let median = figures[figures.len() / 2];
+            format!("{least:.1}, {median:.1}, {most:.1}")
+        }
+        _ => "–".to_owned(),
+    }
+}

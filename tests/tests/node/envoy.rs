@@ -1,0 +1,162 @@
+//! What happens to Envoy, or to the application beside it.
+
+use std::time::{Duration, Instant};
+
+use drainhook_tests::{
+    load::Mix,
+    soak::Cut,
+    stage::{Deployed, Gateway, Scene, play},
+};
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::judgement;
+
+/// The grace period that the pods had before they were injected, in seconds.
+const GRACE: u64 = 5;
+
+#[test]
+fn an_application_that_its_probe_restarts_drains_nobody() {
+    play(async |scene| {
+        let gateway = Gateway::new().beside_its_application().edit(|template| {
+            template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
+            template["spec"]["containers"][1]["livenessProbe"] = strict("/", 8080);
+        });
+        let gateway = scene.put_up(gateway).await.unwrap();
+        let pod = gateway.a_pod().await.unwrap();
+        hang(&gateway, &pod, "application");
+        until_restarted(scene, &gateway, &pod, "application").await;
+        serves_as_if_nothing_had_happened(&gateway).await;
+        let life = gateway.life(&pod).unwrap();
+        assert!(
+            life.asked.is_none(),
+            "somebody asked for a drain: {:#?}",
+            life.log
+        );
+        assert_eq!(life.container("envoy").unwrap().restart_count, 0);
+    });
+}
+
+#[test]
+fn an_envoy_that_hangs_is_killed_after_its_own_grace_period_and_not_the_pods() {
+    play(async |scene| {
+        let gateway = Gateway::new().edit(|template| {
+            template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
+            template["spec"]["containers"][0]["livenessProbe"] = strict("/ready", 8002);
+        });
+        let gateway = scene.put_up(gateway).await.unwrap();
+        let pod = gateway.a_pod().await.unwrap();
+        let spec = gateway.life(&pod).unwrap().pod.spec.unwrap();
+        assert!(spec.termination_grace_period_seconds > Some(300));
+        hang(&gateway, &pod, "envoy");
+        // This waits for less than the pod's grace period.
+        until_restarted(scene, &gateway, &pod, "envoy").await;
+        // The drain that the probe's kill has asked for says nothing to the new process.
+        serves_as_if_nothing_had_happened(&gateway).await;
+    });
+}
+
+#[test]
+fn an_envoy_that_is_killed_in_a_drain_is_not_waited_for() {
+    play(async |scene| {
+        let gateway = scene.put_up(Gateway::new()).await.unwrap();
+        let traffic = gateway.load(Mix::small()).await.unwrap();
+        let pod = gateway.a_pod().await.unwrap();
+        let envoy = gateway.container(&pod, "envoy").unwrap();
+        gateway.delete(&pod, None).await.unwrap();
+        let drains = async || gateway.life(&pod).ok()?.asked;
+        scene.until("the drain begins", drains).await.unwrap();
+        // The news of the end has travelled, and nothing new comes.
+        sleep(Duration::from_secs(4)).await;
+        let cut = Cut::at(Instant::now());
+        envoy.signal(Signal::KILL).unwrap();
+        let life = gateway.until_gone(&pod).await.unwrap();
+        gateway.until_rolled_out().await.unwrap();
+        let record = traffic.stop().await.unwrap();
+        let lost = record.failures().count();
+        let others = record.failures().filter(|(request, _)| !cut.hit(request));
+        assert_eq!(others.count(), 0, "{:#?}", record.describe_failures());
+        assert!(
+            life.report().unwrap().contains(": envoy-gone after"),
+            "{:?}",
+            life.report()
+        );
+        println!(
+            "{lost} requests lost; gone after {:?}",
+            life.took().unwrap()
+        );
+    });
+}
+
+#[test]
+fn a_pod_whose_envoy_never_came_up_is_not_held() {
+    play(async |scene| {
+        let gateway = Gateway::new().replicas(1).edit(|template| {
+            template["spec"]["containers"][0]["args"] = json!(["--config-yaml", "{"]);
+        });
+        let gateway = gateway.annotation("admin", "9901");
+        let gateway = scene.begin(gateway).await.unwrap();
+        let fails = async || {
+            let lives = gateway.lives();
+            let life = lives.first()?;
+            let envoy = life.container("envoy")?;
+            (envoy.restart_count > 0).then(|| life.name().to_owned())
+        };
+        let pod = scene.until("Envoy fails to start", fails).await.unwrap();
+        gateway.delete(&pod, None).await.unwrap();
+        // This waits for less than the pod's grace period.
+        let life = gateway.until_gone(&pod).await.unwrap();
+        println!("gone after {:?}", life.took().unwrap());
+    });
+}
+
+#[test]
+fn a_gateway_that_gets_hardly_any_cpu_loses_nothing() {
+    play(async |scene| {
+        let throttled = Gateway::new()
+            .annotation("cpu-limit", "10m")
+            .edit(|template| {
+                let envoy = &mut template["spec"]["containers"][0];
+                envoy["resources"]["limits"] = json!({ "cpu": "200m" });
+            });
+        let gateway = scene.put_up(throttled).await.unwrap();
+        let traffic = gateway.load(Mix::small()).await.unwrap();
+        gateway.roll().await.unwrap();
+        let record = traffic.stop().await.unwrap();
+        judgement::nothing_failed(&record);
+        judgement::drained(&gateway, &record, 2);
+    });
+}
+
+/// A probe that soon has enough.
+fn strict(path: &str, port: u16) -> serde_json::Value {
+    json!({
+        "httpGet": { "path": path, "port": port },
+        "periodSeconds": 1,
+        "timeoutSeconds": 2,
+        "failureThreshold": 3,
+    })
+}
+
+fn hang(gateway: &Deployed<'_>, pod: &str, container: &str) {
+    let container = gateway.container(pod, container).unwrap();
+    container.signal(Signal::STOP).unwrap();
+}
+
+/// Waits until a container was restarted and its pod is ready again.
+async fn until_restarted(scene: &Scene<'_>, gateway: &Deployed<'_>, pod: &str, container: &str) {
+    let restarted = async || {
+        let life = gateway.life(pod).ok()?;
+        let ready = life.ready.last()?.1;
+        (ready && life.container(container)?.restart_count > 0).then_some(())
+    };
+    let what = format!("{container} is restarted");
+    scene.until(&what, restarted).await.unwrap();
+}
+
+async fn serves_as_if_nothing_had_happened(gateway: &Deployed<'_>) {
+    gateway.until_serving().await.unwrap();
+    let traffic = gateway.load(Mix::small()).await.unwrap();
+    judgement::nothing_failed(&traffic.stop().await.unwrap());
+}

@@ -1,0 +1,171 @@
+//! What happens to the sidecar does not happen to Envoy.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use drainhook_tests::{
+    load::Mix,
+    soak::Cut,
+    stage::{Deployed, Gateway, Scene, play},
+};
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use crate::judgement;
+
+const SIDECAR: &str = "shutdown-manager";
+
+/// Takes memory in a cgroup until the kernel looks for somebody to kill.
+const HOG: &str = r#"echo $$ >"$1/cgroup.procs" && head -c 200M /dev/zero | tail >/dev/null"#;
+
+#[test]
+fn envoy_serves_on_while_its_sidecar_is_killed() {
+    play(async |scene| {
+        touches_nothing(scene, |gateway, pod| {
+            let sidecar = gateway.container(pod, SIDECAR).unwrap();
+            sidecar.signal(Signal::KILL).unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn envoy_serves_on_while_its_sidecar_runs_out_of_memory() {
+    play(async |scene| {
+        let pod = touches_nothing(scene, |gateway, pod| {
+            let sidecar = gateway.container(pod, SIDECAR).unwrap();
+            let cgroup = sidecar.cgroup("memory").unwrap();
+            take_memory(&cgroup);
+        })
+        .await;
+        assert_eq!(pod, "OOMKilled");
+    });
+}
+
+#[test]
+fn envoy_serves_on_while_its_sidecar_hangs_and_is_restarted_by_its_probe() {
+    play(async |scene| {
+        touches_nothing(scene, |gateway, pod| {
+            let sidecar = gateway.container(pod, SIDECAR).unwrap();
+            sidecar.signal(Signal::STOP).unwrap();
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_old_pods_serve_while_the_new_one_waits_for_the_sidecars_image() {
+    play(async |scene| {
+        let image = "drainhook.test/late:1";
+        let mut gateway = scene.put_up(Gateway::new()).await.unwrap();
+        let traffic = gateway.load(Mix::small()).await.unwrap();
+        let late = Gateway::new().annotation("image", image);
+        gateway.become_another(late).await.unwrap();
+        let waiting = async || {
+            let lives = gateway.lives();
+            let mut sidecars = lives.iter().filter_map(|life| life.container(SIDECAR));
+            let reason =
+                sidecars.find_map(|it| it.state.as_ref()?.waiting.as_ref()?.reason.clone());
+            reason
+                .filter(|reason| reason.contains("ImagePull"))
+                .map(drop)
+        };
+        scene
+            .until("a new pod waits for its image", waiting)
+            .await
+            .unwrap();
+        gateway.until_serving().await.unwrap();
+        let told = gateway
+            .lives()
+            .iter()
+            .filter(|life| life.deleted.is_some())
+            .count();
+        assert_eq!(
+            told, 0,
+            "old pods that were told to end before a new one was there"
+        );
+
+        for node in scene.cluster().nodes() {
+            let sidecar = scene.stage().images().sidecar.reference();
+            let mut tag = node.command("ctr");
+            tag.args(["--namespace", "k8s.io", "images", "tag", sidecar, image]);
+            assert!(tag.status().unwrap().success(), "tag the image");
+        }
+        gateway.until_rolled_out().await.unwrap();
+        let record = traffic.stop().await.unwrap();
+        judgement::nothing_failed(&record);
+        judgement::drained(&gateway, &record, 2);
+    });
+}
+
+#[test]
+fn a_sidecar_that_is_killed_in_a_drain_costs_what_is_in_flight_and_nothing_else() {
+    play(async |scene| {
+        let gateway = scene.put_up(Gateway::new()).await.unwrap();
+        let traffic = gateway.load(Mix::small()).await.unwrap();
+        let pod = gateway.a_pod().await.unwrap();
+        let sidecar = gateway.container(&pod, SIDECAR).unwrap();
+        gateway.delete(&pod, None).await.unwrap();
+        let drains = async || gateway.life(&pod).ok()?.asked;
+        scene.until("the drain begins", drains).await.unwrap();
+        // The news of the end has travelled, and nothing new comes.
+        sleep(Duration::from_secs(4)).await;
+        let cut = Cut::at(Instant::now());
+        sidecar.signal(Signal::KILL).unwrap();
+        let life = gateway.until_gone(&pod).await.unwrap();
+        gateway.until_rolled_out().await.unwrap();
+        let record = traffic.stop().await.unwrap();
+        let lost = record.failures().count();
+        let others = record.failures().filter(|(request, _)| !cut.hit(request));
+        assert_eq!(others.count(), 0, "{:#?}", record.describe_failures());
+        println!(
+            "{lost} requests lost; gone after {:?}",
+            life.took().unwrap()
+        );
+    });
+}
+
+/// Lets something happen to the sidecar of one of two pods under load, and returns why it ended, once
+/// it is back. No request fails, and no connection to Envoy is closed.
+async fn touches_nothing(scene: &Scene<'_>, happen: impl FnOnce(&Deployed<'_>, &str)) -> String {
+    let gateway = scene.put_up(Gateway::new()).await.unwrap();
+    let mix = Mix {
+        endless_websocket: 2,
+        ..Mix::small()
+    };
+    let traffic = gateway.load(mix).await.unwrap();
+    let pod = gateway.a_pod().await.unwrap();
+    happen(&gateway, &pod);
+    let back = async || {
+        let life = gateway.life(&pod).ok()?;
+        let sidecar = life.container(SIDECAR)?;
+        let ended = sidecar.last_state.as_ref()?.terminated.clone()?;
+        let ready = life.ready.last()?.1 && sidecar.state.as_ref()?.running.is_some();
+        ready.then_some((life, ended))
+    };
+    let (life, ended) = scene.until("the sidecar is back", back).await.unwrap();
+    gateway.until_serving().await.unwrap();
+    let record = traffic.stop().await.unwrap();
+    judgement::nothing_failed(&record);
+    assert_eq!(record.cut(), 0, "websockets that were cut");
+    assert_eq!(record.replaced, 0, "connections that Envoy has closed");
+    assert_eq!(life.container("envoy").unwrap().restart_count, 0);
+    assert!(
+        life.asked.is_none(),
+        "nobody asked for a drain: {:#?}",
+        life.log
+    );
+    println!("{:?}: not ready for {:?}", ended.reason, life.unready());
+    ended.reason.unwrap_or_default()
+}
+
+/// Lets a process of this machine take all the memory that a container may have. The kernel kills the
+/// one of them that it likes least, which a pod's container is.
+fn take_memory(cgroup: &Path) {
+    let mut hog = Command::new("sh");
+    // It is killed in its turn.
+    hog.args(["-c", HOG, "hog"]).arg(cgroup).status().unwrap();
+}
