@@ -169,9 +169,16 @@ pub fn find(name: &str) -> Option<&'static Annotation> {
     TABLE.iter().find(|annotation| annotation.name == name)
 }
 
+/// Characters. Kubernetes has no longer names under a prefix, and what is compared letter by letter
+/// with every name of the table must be short.
+const LONGEST_NAME: usize = 63;
+
 /// The known name that somebody probably meant.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let meant = name.to_ascii_lowercase().replace('_', "-");
     TABLE
         .iter()

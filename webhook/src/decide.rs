@@ -17,7 +17,7 @@ use crate::draft;
 use crate::envoy::Envoy;
 use crate::existing::{self, Existing, Named};
 use crate::foreign;
-use crate::message::{fit, quoted};
+use crate::message::{distinct, fit, quoted};
 use crate::pod::{List, Metadata, Pod};
 use crate::settings::{self, PodAnnotations, Settings, Source};
 use crate::status::Status;
@@ -275,15 +275,9 @@ fn reject(faults: &[Fault], warnings: Vec<String>, observe: Observer<'_>) -> Dec
         .map(|fault| fault.reason)
         .min()
         .unwrap_or(RejectReason::Malformed);
-    let mut messages: Vec<String> = Vec::with_capacity(faults.len());
-    for fault in faults {
-        if !messages.contains(&fault.message) {
-            messages.push(fault.message.clone());
-        }
-    }
     Decision::Reject {
         reason,
-        messages,
+        messages: distinct(faults.iter().map(|fault| &fault.message)),
         warnings: fit(warnings),
     }
 }

@@ -3,13 +3,16 @@
 //! The API server drops a warning with control characters and cuts warnings at 256 characters once
 //! they are over 4,096 in total, so nothing that a user wrote gets into a message as it is.
 
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
 /// The API server cuts a warning here when all of a response's warnings are too long together.
 pub const LONGEST_WARNING: usize = 256;
 
 /// More would reach the API server's total of 4,096 characters, after which it cuts.
 pub const MOST_WARNINGS: usize = 15;
+
+/// Nobody mends more than these at once, and a pod may be nothing but faults.
+pub(crate) const MOST_MESSAGES: usize = 50;
 
 /// A value that somebody wrote is shown up to here: enough to be found again.
 const LONGEST_VALUE: usize = 64;
@@ -69,6 +72,24 @@ pub fn fit(warnings: Vec<String>) -> Vec<String> {
         ));
     }
     fitting
+}
+
+/// Each message once, in their order; many are cut.
+pub(crate) fn distinct<'m>(messages: impl Iterator<Item = &'m String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut distinct: Vec<String> = Vec::new();
+    let mut left_out = 0usize;
+    for message in messages.filter(|message| seen.insert(message.as_str())) {
+        if distinct.len() < MOST_MESSAGES {
+            distinct.push(message.clone());
+        } else {
+            left_out += 1;
+        }
+    }
+    if left_out > 0 {
+        distinct.push(format!("and {left_out} more"));
+    }
+    distinct
 }
 
 fn shorten(text: &str) -> String {
@@ -133,6 +154,21 @@ mod tests {
     #[test]
     fn a_warning_is_said_once() {
         assert_eq!(fit(vec!["same".into(), "same".into()]), ["same"]);
+    }
+
+    #[test]
+    fn many_messages_are_cut_and_each_is_said_once() {
+        let messages: Vec<String> = (0..200)
+            .map(|number| format!("fault {}", number / 2))
+            .collect();
+        let said = distinct(messages.iter());
+        assert_eq!(said.len(), MOST_MESSAGES + 1);
+        assert_eq!(
+            (said[0].as_str(), said[49].as_str()),
+            ("fault 0", "fault 49")
+        );
+        assert_eq!(said[50], "and 50 more");
+        assert_eq!(distinct(messages[..4].iter()), ["fault 0", "fault 1"]);
     }
 
     #[test]

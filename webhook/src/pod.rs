@@ -21,6 +21,10 @@ const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// Kubernetes gives a pod so many seconds to end when it does not say.
 pub(crate) const DEFAULT_GRACE: i64 = 30;
 
+/// Containers, init containers included. Pods have a handful; a drain is drafted by looking each of
+/// them up among all others.
+const MOST_CONTAINERS: usize = 250;
+
 /// The annotations of a pod, ours and all others.
 pub(crate) struct Metadata<'a> {
     annotations: Option<&'a Map<String, Value>>,
@@ -84,6 +88,16 @@ impl<'a> Pod<'a> {
         let Some(spec) = pod.get("spec").and_then(Value::as_object) else {
             return Err(vec!["spec is missing or is not an object".into()]);
         };
+        let count = |list: List| {
+            let items = spec.get(list.key()).and_then(Value::as_array);
+            items.map_or(0, Vec::len)
+        };
+        let count = count(List::Init) + count(List::Main);
+        if count > MOST_CONTAINERS {
+            return Err(vec![format!(
+                "spec has {count} containers: pods of up to {MOST_CONTAINERS} can get a drain"
+            )]);
+        }
         let mut containers = reader.containers(spec, List::Init);
         containers.extend(reader.containers(spec, List::Main));
         if !containers
@@ -292,6 +306,22 @@ mod tests {
             ["spec.containers has no container"]
         );
         assert!(faults(json!([])).contains(&"the pod is not an object".to_owned()));
+    }
+
+    #[test]
+    fn a_pod_of_more_containers_than_any_is_told_so_and_not_looked_at() {
+        let pod = |count: usize| {
+            let container = |number| json!({"name": format!("c{number}")});
+            let all: Vec<_> = (0..count).map(container).collect();
+            let (main, init) = all.split_at(count / 2);
+            json!({"spec": {"containers": main, "initContainers": init}})
+        };
+        assert_eq!(faults(pod(MOST_CONTAINERS)), Vec::<String>::new());
+        let said = faults(pod(MOST_CONTAINERS + 1));
+        assert_eq!(
+            said,
+            ["spec has 251 containers: pods of up to 250 can get a drain"]
+        );
     }
 
     #[test]

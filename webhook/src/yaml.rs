@@ -3,8 +3,16 @@
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-/// Longer texts are not read: the API server takes no object of more than 3 MiB either.
-const LONGEST: usize = 3 << 20;
+/// Bytes. Longer texts are not read: no argument of a command may be longer on Linux
+/// (`MAX_ARG_STRLEN`), and an installation's defaults are shorter still.
+const LONGEST: usize = 128 * 1024;
+
+/// Lists, maps and values. A text of that length with more of them is no configuration: they would
+/// take megabytes, of which the webhook's budget knows nothing.
+const MOST_NODES: usize = 10_000;
+
+/// Bytes of values, aliases followed.
+const MOST_SCALAR_BYTES: usize = 4 * LONGEST;
 
 /// Reads one YAML document as data; an empty one is null.
 ///
@@ -15,6 +23,15 @@ pub(crate) fn read(text: &str) -> Result<Value, String> {
         return Err(format!("it is longer than {LONGEST} bytes"));
     }
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MOST_NODES,
+            max_events: 4 * MOST_NODES,
+            max_anchors: MOST_NODES,
+            max_aliases: MOST_NODES,
+            max_recorded_anchor_events: MOST_NODES,
+            max_recorded_anchor_bytes: MOST_SCALAR_BYTES,
+            max_total_scalar_bytes: MOST_SCALAR_BYTES,
+        },
         with_snippet: false,
         duplicate_keys: DuplicateKeyPolicy::Error,
     };
@@ -43,6 +60,12 @@ mod tests {
             ));
         }
         assert!(read(&text).is_err());
+    }
+
+    #[test]
+    fn more_values_than_any_configuration_has_are_an_error() {
+        assert!(read(&"- 0\n".repeat(MOST_NODES / 2)).is_ok());
+        assert!(read(&"- 0\n".repeat(MOST_NODES + 1)).is_err());
     }
 
     #[test]

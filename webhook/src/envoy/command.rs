@@ -1,5 +1,7 @@
 //! The command line of an Envoy, as far as a manifest shows it.
 
+use std::{borrow::Cow, collections::HashMap, iter::Peekable, str::Chars};
+
 use crate::pod::Container;
 
 /// Programs that start what stands behind them.
@@ -17,6 +19,21 @@ const LAUNCHERS: &[&str] = &[
 
 /// Shells that take a script by `-c`.
 const SHELLS: &[&str] = &["ash", "bash", "busybox", "dash", "sh"];
+
+/// Bytes. Linux starts no command with a longer argument (`MAX_ARG_STRLEN`), so nothing is made of one.
+const LONGEST_WORD: usize = 128 * 1024;
+
+/// Bytes that references to variables may add to the words of a container, at least: every variable may
+/// stand there twice, and short ones more often. Without a bound a few kilobytes of references to a
+/// long value would become gigabytes.
+const LEAST_EXPANSION: usize = 4096;
+
+/// The same, at most.
+const MOST_EXPANSION: usize = 2 * LONGEST_WORD;
+
+/// Bytes. The name of a variable ends within these, or a text of nothing but beginnings of references
+/// would be searched to its end for each of them.
+const LONGEST_NAME: usize = 256;
 
 /// What Envoy was told on its command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,17 +64,12 @@ pub(crate) enum Start {
 
 impl Start {
     pub(crate) fn of(container: &Container<'_>) -> Self {
-        let expanded = |words: &[&str]| -> Vec<String> {
-            words.iter().map(|word| expand(word, container)).collect()
-        };
-        let args = expanded(&container.args);
+        let mut variables = Variables::of(container);
+        let args = variables.expand_all(&container.args);
         if !container.command.is_empty() {
-            let mut words = expanded(&container.command);
+            let mut words = variables.expand_all(&container.command);
             words.extend(args);
-            return match behind_launchers(&words) {
-                Some(arguments) => Self::Envoy(Arguments::read(&arguments)),
-                None => Self::Other,
-            };
+            return behind_launchers(&words).map_or(Self::Other, Self::Envoy);
         }
         match args.as_slice() {
             [] => Self::Image(Arguments::default()),
@@ -67,7 +79,7 @@ impl Start {
                 Self::Envoy(Arguments::read(&args[1..]))
             }
             words => match behind_launchers(words) {
-                Some(arguments) if !is_envoy(&words[0]) => Self::Envoy(Arguments::read(&arguments)),
+                Some(arguments) if !is_envoy(&words[0]) => Self::Envoy(arguments),
                 _ => Self::Other,
             },
         }
@@ -75,9 +87,9 @@ impl Start {
 }
 
 impl Arguments {
-    fn read(words: &[String]) -> Self {
+    fn read(words: &[Cow<'_, str>]) -> Self {
         let mut arguments = Self::default();
-        let mut words = words.iter().map(String::as_str);
+        let mut words = words.iter().map(|word| &**word);
         while let Some(word) = words.next() {
             let (flag, attached) = match word.split_once('=') {
                 Some((flag, value)) if flag.starts_with("--") => (flag, Some(value)),
@@ -101,38 +113,41 @@ impl Arguments {
 }
 
 /// The arguments behind the word `envoy`, where that is what the words run.
-fn behind_launchers(words: &[String]) -> Option<Vec<String>> {
-    let first = base_name(words.first()?);
-    if first == "envoy" {
-        return Some(words[1..].to_vec());
-    }
-    if SHELLS.contains(&first) {
-        let flag = words
-            .iter()
-            .position(|word| word.starts_with('-') && word.ends_with('c'))?;
-        return in_script(words.get(flag + 1)?);
-    }
-    if LAUNCHERS.contains(&first) {
+fn behind_launchers(mut words: &[Cow<'_, str>]) -> Option<Arguments> {
+    loop {
+        let (first, rest) = words.split_first()?;
+        let first = base_name(first);
+        if first == "envoy" {
+            return Some(Arguments::read(rest));
+        }
+        if SHELLS.contains(&first) {
+            let flag = rest
+                .iter()
+                .position(|word| word.starts_with('-') && word.ends_with('c'))?;
+            return in_script(rest.get(flag + 1)?);
+        }
+        if !LAUNCHERS.contains(&first) {
+            return None;
+        }
         // What stands between are the launcher's own flags, users and variables.
-        let next = words.iter().skip(1).position(|word| {
+        let next = rest.iter().position(|word| {
             let name = base_name(word);
             name == "envoy" || SHELLS.contains(&name) || LAUNCHERS.contains(&name)
         })?;
-        return behind_launchers(&words[next + 1..]);
+        words = &rest[next..];
     }
-    None
 }
 
 /// The arguments of Envoy in a shell's script, where the script runs one.
-fn in_script(script: &str) -> Option<Vec<String>> {
-    for command in commands(script) {
+fn in_script(script: &str) -> Option<Arguments> {
+    if script.len() > LONGEST_WORD {
+        return None;
+    }
+    Commands::of(script).find_map(|command| {
         // `A=b exec envoy -c x`: what stands before are variables and launchers.
         let start = command.iter().position(|word| !is_assignment(word))?;
-        if let Some(arguments) = behind_launchers(&command[start..]) {
-            return Some(arguments);
-        }
-    }
-    None
+        behind_launchers(&command[start..])
+    })
 }
 
 fn is_assignment(word: &str) -> bool {
@@ -152,99 +167,175 @@ fn base_name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
-/// The simple commands of a script with their words: quoting is taken off, nothing is expanded.
-/// Enough of POSIX's "Token Recognition" to find a program and its arguments.
-fn commands(script: &str) -> Vec<Vec<String>> {
-    let mut commands = vec![Vec::new()];
-    let mut word: Option<String> = None;
-    let mut characters = script.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => match characters.next() {
-                // A continued line.
-                Some('\n') | None => {}
-                Some(escaped) => word.get_or_insert_default().push(escaped),
-            },
-            '\'' => {
-                let quoted = word.get_or_insert_default();
-                quoted.extend(characters.by_ref().take_while(|next| *next != '\''));
-            }
-            '"' => double_quoted(&mut characters, word.get_or_insert_default()),
-            '#' if word.is_none() => while characters.next_if(|next| *next != '\n').is_some() {},
-            ' ' | '\t' => end_word(&mut commands, &mut word),
-            '\n' | ';' | '&' | '|' | '(' | ')' | '{' | '}' if !in_parameter(&word) => {
-                end_word(&mut commands, &mut word);
-                commands.push(Vec::new());
-            }
-            other => word.get_or_insert_default().push(other),
+/// The simple commands of a script with their words, one after the other: quoting is taken off, nothing
+/// is expanded. Enough of POSIX's "Token Recognition" to find a program and its arguments.
+struct Commands<'s> {
+    characters: Peekable<Chars<'s>>,
+}
+
+impl<'s> Commands<'s> {
+    fn of(script: &'s str) -> Self {
+        Self {
+            characters: script.chars().peekable(),
         }
     }
-    end_word(&mut commands, &mut word);
-    commands.retain(|command| !command.is_empty());
-    commands
 }
 
-/// Whether the word is inside of `${...}`, whose braces are its own.
-fn in_parameter(word: &Option<String>) -> bool {
-    let Some(word) = word else { return false };
-    word.ends_with('$')
-        || word
-            .rfind("${")
-            .is_some_and(|open| !word[open..].contains('}'))
+impl Iterator for Commands<'_> {
+    type Item = Vec<Cow<'static, str>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let characters = &mut self.characters;
+        let mut command = Vec::new();
+        let mut word: Option<Word> = None;
+        while let Some(character) = characters.next() {
+            match character {
+                '\\' => match characters.next() {
+                    // A continued line.
+                    Some('\n') | None => {}
+                    Some(escaped) => word.get_or_insert_default().push(escaped),
+                },
+                '\'' => {
+                    let quoted = word.get_or_insert_default();
+                    let inside = characters.by_ref().take_while(|next| *next != '\'');
+                    inside.for_each(|character| quoted.push(character));
+                }
+                '"' => double_quoted(characters, word.get_or_insert_default()),
+                '#' if word.is_none() => {
+                    while characters.next_if(|next| *next != '\n').is_some() {}
+                }
+                ' ' | '\t' => end_word(&mut command, &mut word),
+                '\n' | ';' | '&' | '|' | '(' | ')' | '{' | '}'
+                    if !word.as_ref().is_some_and(Word::is_in_parameter) =>
+                {
+                    end_word(&mut command, &mut word);
+                    if !command.is_empty() {
+                        return Some(command);
+                    }
+                }
+                other => word.get_or_insert_default().push(other),
+            }
+        }
+        end_word(&mut command, &mut word);
+        (!command.is_empty()).then_some(command)
+    }
 }
 
-fn double_quoted(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, word: &mut String) {
+/// A word of a script that is being read.
+#[derive(Default)]
+struct Word {
+    text: String,
+    /// Behind `${`, and not behind its brace.
+    in_braces: bool,
+}
+
+impl Word {
+    fn push(&mut self, character: char) {
+        match character {
+            '{' if self.text.ends_with('$') => self.in_braces = true,
+            '}' => self.in_braces = false,
+            _ => {}
+        }
+        self.text.push(character);
+    }
+
+    /// Whether it is inside of `${...}`, whose braces are its own.
+    fn is_in_parameter(&self) -> bool {
+        self.in_braces || self.text.ends_with('$')
+    }
+}
+
+fn double_quoted(characters: &mut Peekable<Chars<'_>>, word: &mut Word) {
     while let Some(character) = characters.next() {
         match character {
             '"' => return,
             '\\' => match characters.next() {
                 Some('\n') | None => {}
                 Some(escaped @ ('"' | '\\' | '$' | '`')) => word.push(escaped),
-                Some(other) => word.extend(['\\', other]),
+                Some(other) => {
+                    word.push('\\');
+                    word.push(other);
+                }
             },
             other => word.push(other),
         }
     }
 }
 
-fn end_word(commands: &mut [Vec<String>], word: &mut Option<String>) {
-    let (Some(command), Some(word)) = (commands.last_mut(), word.take()) else {
+fn end_word(command: &mut Vec<Cow<'static, str>>, word: &mut Option<Word>) {
+    let Some(Word { text, .. }) = word.take() else {
         return;
     };
     // Words of the shell's grammar that a command may stand behind.
-    if !(command.is_empty() && ["then", "do", "else", "if", "while", "!"].contains(&word.as_str()))
+    if !(command.is_empty() && ["then", "do", "else", "if", "while", "!"].contains(&text.as_str()))
     {
-        command.push(word);
+        command.push(Cow::Owned(text));
     }
 }
 
-/// Expands `$(NAME)` from the container's literal variables, as the kubelet does; what cannot be
-/// known stays. `$$` is an escaped `$`.
-fn expand(text: &str, container: &Container<'_>) -> String {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        expanded.push_str(&rest[..dollar]);
-        rest = &rest[dollar + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            expanded.push('$');
-            rest = after;
-            continue;
-        }
-        let reference = rest
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(')'));
-        let known = reference.and_then(|(name, after)| Some((container.variable(name)?, after)));
-        match known {
-            Some((value, after)) => {
-                expanded.push_str(value);
-                rest = after;
-            }
-            None => expanded.push('$'),
+/// The literal variables of a container, to expand its words by.
+struct Variables<'a> {
+    /// The last of several of a name holds; a value from elsewhere is `None`.
+    values: HashMap<&'a str, Option<&'a str>>,
+    /// Bytes that may be put in for references yet.
+    left: usize,
+}
+
+impl<'a> Variables<'a> {
+    fn of(container: &Container<'a>) -> Self {
+        let lengths = container.env.iter().filter_map(|(_, value)| *value);
+        let all: usize = lengths.map(str::len).sum();
+        Self {
+            values: container.env.iter().copied().collect(),
+            left: (2 * all).clamp(LEAST_EXPANSION, MOST_EXPANSION),
         }
     }
-    expanded.push_str(rest);
-    expanded
+
+    fn expand_all<'t>(&mut self, words: &[&'t str]) -> Vec<Cow<'t, str>> {
+        words.iter().map(|word| self.expand(word)).collect()
+    }
+
+    /// Expands `$(NAME)` as the kubelet does; what cannot be known, and what would go over all
+    /// bounds, stays. `$$` is an escaped `$`.
+    fn expand<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+        if text.len() > LONGEST_WORD || !text.contains('$') {
+            return Cow::Borrowed(text);
+        }
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            expanded.push_str(&rest[..dollar]);
+            rest = &rest[dollar + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                expanded.push('$');
+                rest = after;
+                continue;
+            }
+            match reference(rest).and_then(|(name, after)| Some((self.take(name)?, after))) {
+                Some((value, after)) => {
+                    expanded.push_str(value);
+                    rest = after;
+                }
+                None => expanded.push('$'),
+            }
+        }
+        expanded.push_str(rest);
+        Cow::Owned(expanded)
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        let value = (*self.values.get(name)?)?;
+        self.left = self.left.checked_sub(value.len())?;
+        Some(value)
+    }
+}
+
+/// The name in `(NAME)` and what stands behind it.
+fn reference(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('(')?;
+    let mut bytes = inner.bytes().take(LONGEST_NAME + 1);
+    let end = bytes.position(|byte| byte == b')')?;
+    Some((&inner[..end], &inner[end + 1..]))
 }
 
 #[cfg(test)]
@@ -369,6 +460,66 @@ mod tests {
         };
         let expected = "port: 9901 $(POD_IP) $(PORT) $ $(PORT";
         assert_eq!(arguments.config_yaml.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn references_cannot_blow_a_word_up() {
+        let value = "x".repeat(10_000);
+        let many = "$(V)".repeat(10_000);
+        // Both words refer to it more often than twice.
+        let container = json!({
+            "args": ["--config-yaml", many, "-c", "$(V)$(V)$(V)"],
+            "env": [{"name": "V", "value": value}],
+        });
+        let Start::Image(arguments) = start(container) else {
+            panic!("not the image")
+        };
+        let text = arguments.config_yaml.unwrap();
+        assert_eq!(text.matches(&value).count(), 2, "each variable twice");
+        assert!(text.ends_with("$(V)"), "what is over stays as it is");
+        assert!(text.len() < 100_000, "{}", text.len());
+    }
+
+    #[test]
+    fn a_short_value_may_stand_in_many_words() {
+        let container = json!({
+            "args": ["--config-yaml", "$(P) $(P) $(P) $(P)", "-c", "/$(P)"],
+            "env": [{"name": "P", "value": "9901"}],
+        });
+        let Start::Image(arguments) = start(container) else {
+            panic!("not the image")
+        };
+        assert_eq!(
+            arguments.config_yaml.as_deref(),
+            Some("9901 9901 9901 9901")
+        );
+        assert_eq!(arguments.config_path.as_deref(), Some("/9901"));
+    }
+
+    /// Each of these took a time or a stack that grew with more than its length.
+    #[test]
+    fn no_words_are_dear_to_read() {
+        let many = |word: &str| word.repeat(LONGEST_WORD / word.len());
+        let launchers = vec!["env"; 200_000];
+        assert_eq!(start(json!({"command": launchers})), Start::Other);
+        let script = many("exec env sh ");
+        assert_eq!(
+            start(json!({"command": ["sh", "-c", script]})),
+            Start::Other
+        );
+        for script in [many("${;"), many("${a} ${"), many("$(a"), many("`{")] {
+            let container = json!({"command": ["sh", "-c", script]});
+            assert_eq!(start(container), Start::Other);
+        }
+        for word in [many("$("), format!("{})", many("$(")), many("$($")] {
+            let container = json!({"args": ["--config-path", word]});
+            let name = "n".repeat(100_000);
+            let mut with_name = container.clone();
+            with_name["env"] = json!([{"name": name, "value": "v"}]);
+            for container in [container, with_name] {
+                assert!(matches!(start(container), Start::Image(_)));
+            }
+        }
     }
 
     #[test]

@@ -3,15 +3,20 @@
 use crate::annotations::{self, Key, PREFIX, STATUS};
 use crate::configuration::UnknownKeys;
 use crate::decision::{Fault, RejectReason};
-use crate::message::quoted;
+use crate::message::{MOST_MESSAGES, quoted};
 use crate::value::Switch;
 
 /// Our annotations of a pod, apart from all others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PodAnnotations<'a> {
     known: Vec<(Key, &'a str)>,
+    /// Known, with a value that is longer than any may be.
+    overlong: Vec<Key>,
     unknown: Vec<&'a str>,
 }
+
+/// Bytes. Lists of names are the longest values and are far below; what is longer is not looked at.
+const LONGEST_VALUE: usize = 4096;
 
 impl<'a> PodAnnotations<'a> {
     /// Picks ours out of a pod's annotations.
@@ -22,19 +27,23 @@ impl<'a> PodAnnotations<'a> {
                 continue;
             };
             match annotations::find(name) {
+                Some(annotation) if value.len() > LONGEST_VALUE => {
+                    ours.overlong.push(annotation.key);
+                }
                 Some(annotation) => ours.known.push((annotation.key, value)),
                 None => ours.unknown.push(name),
             }
         }
         // A map's order is nobody's intention.
         ours.known.sort_unstable();
+        ours.overlong.sort_unstable();
         ours.unknown.sort_unstable();
         ours
     }
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.unknown.is_empty()
+        self.known.is_empty() && self.overlong.is_empty() && self.unknown.is_empty()
     }
 
     /// The text of one.
@@ -54,12 +63,19 @@ impl<'a> PodAnnotations<'a> {
     pub(crate) fn faults(&self, unknown_keys: UnknownKeys) -> (Vec<Fault>, Vec<String>) {
         let mut faults = Vec::new();
         let mut warnings = Vec::new();
-        for name in &self.unknown {
+        for name in self.unknown.iter().take(MOST_MESSAGES) {
             let said = unknown_key(name);
             match unknown_keys {
                 UnknownKeys::Deny => faults.push(Fault::new(RejectReason::UnknownAnnotation, said)),
                 UnknownKeys::Warn => warnings.push(said),
             }
+        }
+        for key in &self.overlong {
+            let said = format!(
+                "{}: the value is longer than {LONGEST_VALUE} bytes",
+                key.full()
+            );
+            faults.push(Fault::new(RejectReason::BadValue, said));
         }
         for (key, text) in &self.known {
             if let Err(fault) = key.annotation().kind.check(text) {
