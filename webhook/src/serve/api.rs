@@ -110,7 +110,7 @@ impl Default for Limits {
             // One peer alone gets half of it, and one API server has 200 mutating requests under way
             // at most (`--max-mutating-requests-inflight`).
             requests: 512,
-            // One request alone gets half of it, which is a pod of about 1.5 MB of JSON; those that
+            // One request alone gets half of it, which is a pod of about 700 kB of JSON; those that
             // people have are below 100 kB.
             bytes: 64 * 1024 * 1024,
         }
@@ -210,7 +210,7 @@ impl Api {
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = body::read(body, announced, &mut share).await?;
-        body::reserve_tree(&bytes, &mut share)?;
+        body::reserve(&bytes, &mut share)?;
         if bytes.len() <= LARGE {
             return self.decide(webhook, opted_in, peer, &bytes);
         }
@@ -265,10 +265,10 @@ impl Api {
             uid = &*review.uid,
             webhook = webhook.word(),
             entry = opted_in.word(),
-            kind = &*review.kind.kind,
-            namespace = &*review.namespace,
-            name = &*review.name,
-            operation = &*review.operation,
+            kind = beginning(&review.kind.kind),
+            namespace = beginning(&review.namespace),
+            name = beginning(&review.name),
+            operation = beginning(&review.operation),
             dry_run = review.dry_run,
             outcome = outcome.word(),
             reason = answer.reason,
@@ -407,6 +407,12 @@ fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::Encoding);
     }
     Ok(())
+}
+
+/// As much of a name as a name in Kubernetes has at most: a line of the log is no place for megabytes.
+fn beginning(name: &str) -> &str {
+    const LONGEST: usize = 253;
+    &name[..name.floor_char_boundary(LONGEST)]
 }
 
 fn json(body: Vec<u8>) -> Response<Body> {

@@ -111,8 +111,8 @@ pub struct ServeArgs {
     #[arg(long, env = "DRAINHOOK_MAX_REQUESTS", default_value_t = Limits::default().requests)]
     pub max_requests: u64,
 
-    /// Memory for bodies and what is parsed of them, in MiB, shared in the same way. At least 16: a
-    /// body may have 7
+    /// Memory for bodies and what is made of them, in MiB, shared in the same way. One review may take
+    /// half of it: with 64 that is a pod of some 700 kB of JSON, or a body of 7 MiB of plain text
     #[arg(
         long,
         env = "DRAINHOOK_MAX_BODY_MEMORY",

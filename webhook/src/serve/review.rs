@@ -70,7 +70,12 @@ pub(super) enum ReviewError {
     NoRequest,
     #[error("the AdmissionReview's `request.uid` is missing or empty")]
     NoUid,
+    #[error("the AdmissionReview's `request.uid` is longer than {LONGEST_UID} bytes")]
+    LongUid,
 }
+
+/// Bytes. The API server's are 36; this goes back to whoever sent it, and into the log.
+const LONGEST_UID: usize = 128;
 
 impl<'body> Review<'body> {
     /// Reads the envelope.
@@ -93,6 +98,9 @@ impl<'body> Review<'body> {
             .uid
             .filter(|uid| !uid.is_empty())
             .ok_or(ReviewError::NoUid)?;
+        if uid.len() > LONGEST_UID {
+            return Err(ReviewError::LongUid);
+        }
         Ok(Self {
             uid,
             kind: request.kind.unwrap_or_default(),

@@ -120,21 +120,28 @@ impl Share {
         self.amount = own;
         Ok(())
     }
-}
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        if self.amount == 0 {
+    /// Gives some of it back, or all where it holds no more than that.
+    pub(super) fn shrink(&mut self, amount: u64) {
+        let amount = amount.min(self.amount);
+        if amount == 0 {
             return;
         }
+        self.amount -= amount;
         let mut held = self.shares.lock();
-        held.in_all -= self.amount;
+        held.in_all -= amount;
         if let Some(of_peer) = held.by_peer.get_mut(&self.peer) {
-            *of_peer -= self.amount;
+            *of_peer -= amount;
             if *of_peer == 0 {
                 held.by_peer.remove(&self.peer);
             }
         }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink(u64::MAX);
     }
 }
 
@@ -185,6 +192,19 @@ mod tests {
             shares.lock().by_peer.is_empty(),
             "a peer that holds nothing costs nothing"
         );
+    }
+
+    #[test]
+    fn what_is_given_back_is_free_again_and_never_more_than_is_held() {
+        let shares = Shares::new(100);
+        let mut share = shares.take(peer(1), 50).unwrap();
+        share.shrink(20);
+        assert_eq!((shares.held(), shares.most_ever_held()), (30, 50));
+        assert_eq!(share.grow(20), Ok(()));
+        share.shrink(1000);
+        assert_eq!(shares.held(), 0);
+        drop(share);
+        assert!(shares.lock().by_peer.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod hostile;
 mod live;
+mod memory;
 mod sockets;
 
 use std::sync::Arc;
