@@ -64,7 +64,7 @@ each: ## does each crate build without the others?
 .PHONY: unit
 unit: target-musl ## unit, property and golden tests of every crate
 	$(CARGO) test --locked --workspace --exclude drainhook-tests
-	$(CARGO) test --locked --package drainhook-tests --lib --bins --test load
+	$(CARGO) test --locked --package drainhook-tests --lib --bins --test load --test server
 
 .PHONY: size
 size: sidecar ## is the sidecar small and static?

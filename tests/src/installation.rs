@@ -19,14 +19,18 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{ApiServer, Endpoint, Forward, Network},
+    cluster::{ApiServer, Endpoint, Forward, Identity, Metrics, Network},
     process::Process,
     product,
+    volume::Volume,
     wait::until,
 };
 
 /// The namespace, the release's name, and so the name of the Service and of the configurations.
 pub const NAME: &str = "drainhook";
+
+/// The name by which the API server calls.
+pub const SERVICE: &str = "drainhook.drainhook.svc";
 
 /// What `helm template` makes of the chart with these values (`key=value`, as `--set` takes them).
 ///
@@ -64,17 +68,19 @@ pub fn helm() -> Result<PathBuf> {
     ))
 }
 
-/// An installation with its certificate from files, which the cluster's own authority has signed.
+/// An installation: with its certificate from files, which the cluster's own authority has signed, or
+/// with a CA of its own, where the values say `certificates.mode=self`.
 pub struct Installation<'a> {
     server: &'a ApiServer,
     network: &'a Network,
     objects: Vec<Value>,
     directory: PathBuf,
-    kubeconfig: PathBuf,
+    /// The mounted certificate; none where it has a CA of its own.
+    mounted: Option<Volume>,
     started: usize,
 }
 
-/// A replica of the server: a process at an address of its own.
+/// A replica of the server, or of the publisher: a process at an address of its own.
 #[derive(Debug)]
 pub struct Replica {
     /// Its process.
@@ -99,7 +105,8 @@ const APPLIED: [&str; 9] = [
 ];
 
 impl<'a> Installation<'a> {
-    /// Applies the chart with these values besides `certificates.mode=files`. No replica runs yet.
+    /// Applies the chart with these values, and with `certificates.mode=files` where they do not say
+    /// otherwise. No replica runs yet.
     ///
     /// # Errors
     /// When the chart does not render or the API server refuses an object.
@@ -109,31 +116,29 @@ impl<'a> Installation<'a> {
         values: &[&str],
     ) -> Result<Self> {
         server.namespace(NAME, &[]).await?;
-        let mut objects = render(&[&["certificates.mode=files"], values].concat())?;
-        let bundle = BASE64.encode(server.authority().certificate());
-        for webhook in objects.iter_mut().flat_map(webhooks) {
-            webhook["clientConfig"]["caBundle"] = json!(bundle);
+        let own_authority = values.contains(&"certificates.mode=self");
+        let mode: &[&str] = match own_authority {
+            true => &[],
+            false => &["certificates.mode=files"],
+        };
+        let mut installation = Self {
+            server,
+            network,
+            objects: render(&[mode, values].concat())?,
+            directory: server.subdirectory(NAME)?,
+            mounted: None,
+            started: 0,
+        };
+        if !own_authority {
+            let authority = server.authority();
+            installation.certify(&authority.server(&[SERVICE], &[])?)?;
+            installation.set_bundle(&authority.certificate());
         }
-        for object in &objects {
+        for object in &installation.objects {
             if APPLIED.iter().any(|kind| object["kind"] == *kind) {
                 server.apply(object).await?;
             }
         }
-        let directory = server.subdirectory(NAME)?;
-        let service = format!("{NAME}.{NAME}.svc");
-        let identity = server.authority().server(&[&service], &[])?;
-        write(&directory.join("tls/tls.crt"), &identity.certificate)?;
-        write(&directory.join("tls/tls.key"), &identity.key)?;
-        let account = server.service_account(NAME, NAME).await?;
-        let kubeconfig = server.kubeconfig_for("serve", &account)?;
-        let installation = Self {
-            server,
-            network,
-            objects,
-            directory,
-            kubeconfig,
-            started: 0,
-        };
         installation.set_defaults("")?;
         Ok(installation)
     }
@@ -146,18 +151,73 @@ impl<'a> Installation<'a> {
         write(&self.directory.join("defaults/defaults.yaml"), yaml)
     }
 
+    /// Puts another certificate into the place of the mounted one, as the kubelet does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn certify(&mut self, identity: &Identity) -> Result<()> {
+        let Identity { certificate, key } = identity;
+        self.set_certificate(certificate, key)
+    }
+
+    /// The same with whatever contents.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_certificate(&mut self, certificate: &str, key: &str) -> Result<()> {
+        let files = [("tls.crt", certificate), ("tls.key", key)];
+        match &mut self.mounted {
+            Some(volume) => volume.swap(&files)?,
+            None => {
+                let place = self.directory.join("tls");
+                self.mounted = Some(Volume::mount(place, &files)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the API server trust these authorities (PEM), in every webhook of every configuration.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn trust(&mut self, authorities: &str) -> Result<()> {
+        self.set_bundle(authorities);
+        for object in &self.objects {
+            if object.get("webhooks").is_some() {
+                self.server.apply(object).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts one more replica and waits until it is ready. It is no endpoint of the Service yet.
     ///
     /// # Errors
     /// When it does not start, or does not become ready.
     pub async fn replica(&mut self) -> Result<Replica> {
+        self.start(NAME).await
+    }
+
+    /// Starts one more publisher of the installation's own CA and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not start, or does not become ready.
+    pub async fn publisher(&mut self) -> Result<Replica> {
+        self.start(&format!("{NAME}-certs")).await
+    }
+
+    /// Starts a replica of this Deployment, with its flags and as its account, and waits until it is
+    /// ready.
+    async fn start(&mut self, deployment: &str) -> Result<Replica> {
         self.started += 1;
+        let account = self.server.service_account(NAME, deployment).await?;
+        let kubeconfig = self.server.kubeconfig_for(deployment, &account)?;
         let endpoint = self.network.attach()?;
         let mut command = endpoint.namespace().command(product::drainhook()?);
         command
-            .args(self.arguments()?)
-            .env("KUBECONFIG", &self.kubeconfig);
-        let name = format!("drainhook-{}", self.started);
+            .args(self.arguments(deployment)?)
+            .env("KUBECONFIG", kubeconfig);
+        let name = format!("{deployment}-{}", self.started);
         let log = self.directory.join(format!("{name}.log"));
         let process = Process::spawn_tethered(&name, &command, &log)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -195,15 +255,21 @@ impl<'a> Installation<'a> {
             .await
     }
 
-    /// The flags of the rendered Deployment, with the files where they are here.
-    fn arguments(&self) -> Result<Vec<String>> {
-        let deployment = self
-            .objects
-            .iter()
-            .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == NAME);
-        let arguments = deployment
+    fn set_bundle(&mut self, authorities: &str) {
+        let bundle = BASE64.encode(authorities);
+        for webhook in self.objects.iter_mut().flat_map(webhooks) {
+            webhook["clientConfig"]["caBundle"] = json!(bundle);
+        }
+    }
+
+    /// The flags of a rendered Deployment, with the files where they are here.
+    fn arguments(&self, deployment: &str) -> Result<Vec<String>> {
+        let found = self.objects.iter().find(|object| {
+            object["kind"] == "Deployment" && object["metadata"]["name"] == deployment
+        });
+        let arguments = found
             .and_then(|it| it["spec"]["template"]["spec"]["containers"][0]["args"].as_array())
-            .context("the chart has no Deployment of the server")?;
+            .with_context(|| format!("the chart has no Deployment {deployment}"))?;
         let here = self.directory.display().to_string();
         let written = |argument: &Value| {
             argument
@@ -243,6 +309,14 @@ impl Replica {
             anyhow::Ok(answer)
         };
         tokio::time::timeout(Duration::from_secs(2), asked).await?
+    }
+
+    /// One of its metrics, all samples of that name whose labels include these together.
+    ///
+    /// # Errors
+    /// As [`Replica::get`].
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        Ok(Metrics::parse(&self.get("/metrics").await?).sum(name, labels))
     }
 
     /// How many of its log's lines tell of a decision and satisfy `matches`.

@@ -36,4 +36,5 @@ pub mod soak;
 pub mod stage;
 pub mod trial;
 pub mod upstream;
+pub mod volume;
 pub mod wait;

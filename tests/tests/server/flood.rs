@@ -1,0 +1,89 @@
+//! Whatever is sent by whomever, the memory limit of the chart holds, and others are answered.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use drainhook_tests::{product, wait::until};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::stage::{Client, REVIEW, Server, whole};
+
+/// Bytes: what the server reads of a body.
+const LONGEST: usize = 7 * 1024 * 1024;
+
+/// Addresses that send as much as they can, with so many connections each.
+const PEERS: u8 = 12;
+const CONNECTIONS: usize = 4;
+
+/// Addresses that only hold connections, with so many each.
+const IDLERS: u8 = 10;
+const IDLE_CONNECTIONS: usize = 60;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_stays_within_the_memory_limit_of_the_chart_and_keeps_nobody_out() {
+    let values = fs::read_to_string(product::workspace().join("manifests/chart/values.yaml"));
+    let values: Value = serde_saphyr::from_str(&values.unwrap()).unwrap();
+    let limits = &values["server"]["limits"];
+    let flags = [
+        format!("--max-body-memory={}", limits["bodyMemory"]),
+        format!("--max-connections={}", limits["connections"]),
+        format!("--max-requests={}", limits["requests"]),
+    ];
+    let limit = kilobytes(
+        values["server"]["resources"]["limits"]["memory"]
+            .as_str()
+            .unwrap(),
+    );
+    let server = Server::start(&flags.each_ref().map(String::as_str)).await;
+    let client = server.client();
+}
+
+/// Sends this again and again. Returns how often it was answered, whatever.
+async fn pour(client: Client, body: Arc<str>, done: Arc<AtomicBool>) -> usize {
+    let mut answered = 0;
+    while !done.load(Relaxed) {
+        let Ok(mut connection) = client.connect().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        while let Ok(answer) = connection.send(whole(body.as_bytes().to_vec())).await {
+            assert!(
+                [200, 408, 413, 429].contains(&answer.status.as_u16()),
+                "{answer:?}"
+            );
+            answered += 1;
+            if answer.is_last || done.load(Relaxed) {
+                break;
+            }
+        }
+    }
+    answered
+}
+
+/// A review of a pod that gets its drain, with this in a field that nobody knows.
+fn inside_the_pod(text: &str) -> String {
+    let mut review: Value = serde_json::from_str(REVIEW).unwrap();
+    review["request"]["object"]["spec"]["unknown"] = "HERE".into();
+    review.to_string().replace("\"HERE\"", text)
+}
+
+/// The most kB that were ever resident.
+fn peak(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    value.unwrap().parse().unwrap()
+}
+
+/// Of a quantity in Mi.
+fn kilobytes(quantity: &str) -> u64 {
+    let number: u64 = quantity.strip_suffix("Mi").unwrap().parse().unwrap();
+    number * 1024
+}
