@@ -1,8 +1,8 @@
 //! The registration as the chart has it, and what comes of it in a real API server.
 
 use drainhook_tests::{
-    cluster::{ApiServer, Network, Version},
-    installation::{Installation, NAME, Replica, render},
+    cluster::{ApiServer, Version},
+    installation::{NAME, Replica, render},
     wait::until,
 };
 use kube::{
@@ -13,9 +13,10 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::stamp::{Stamp, replica};
-
-const BOTH: [Version; 2] = [Version::Newest, Version::Oldest];
+use crate::{
+    site::{BOTH, FAIL, Site},
+    stamp::{Stamp, replica},
+};
 
 /// Pods as the API server stores them, with every field that it knows.
 pub(crate) fn pods(server: &ApiServer, namespace: &str) -> Api<DynamicObject> {
@@ -72,25 +73,6 @@ pub(crate) async fn until_called(server: &ApiServer) {
     })
     .await
     .unwrap();
-}
-
-/// An API server in a network of its own, with one replica behind the Service.
-macro_rules! installed {
-    ($version:expr, $values:expr, $server:ident, $installation:ident, $replica:ident) => {
-        let network = Network::create().unwrap();
-        let $server = ApiServer::options()
-            .version($version)
-            .network(&network)
-            .start()
-            .await
-            .unwrap();
-        let mut $installation = Installation::apply(&$server, &network, $values)
-            .await
-            .unwrap();
-        let $replica = $installation.replica().await.unwrap();
-        $installation.publish(&[&$replica]).await.unwrap();
-        until_called(&$server).await;
-    };
 }
 
 #[tokio::test]
@@ -154,17 +136,18 @@ async fn every_object_of_the_installation_is_taken_by_the_api_server_as_it_is_wr
 
 #[tokio::test]
 async fn a_pod_that_opts_in_is_stored_with_its_drain_and_others_are_never_sent() {
-    if !Network::available("pods that opt in").unwrap() {
-        return;
-    }
     for version in BOTH {
-        installed!(version, &[], server, installation, replica);
-        let pod = create(&server, "default", &envoy_pod("own", opted_in()))
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let installed = site.serve(&[], 1).await;
+        let (server, replica) = (&site.server, &installed.replicas[0]);
+        let pod = create(server, "default", &envoy_pod("own", opted_in()))
             .await
             .unwrap();
         assert!(has_drain(&pod), "{pod:#}");
         let stored =
-            serde_json::to_value(pods(&server, "default").get("own").await.unwrap()).unwrap();
+            serde_json::to_value(pods(server, "default").get("own").await.unwrap()).unwrap();
         assert_eq!(stored["spec"], pod["spec"]);
         if version == Version::Newest {
             let sidecar = &pod["spec"]["initContainers"][0];
@@ -187,7 +170,7 @@ async fn a_pod_that_opts_in_is_stored_with_its_drain_and_others_are_never_sent()
             ("others", json!({ "example.org/inject": "true" })),
             ("refuses", json!({ "drainhook.io/inject": "false" })),
         ] {
-            let pod = create(&server, "default", &envoy_pod(name, annotations))
+            let pod = create(server, "default", &envoy_pod(name, annotations))
                 .await
                 .unwrap();
             assert!(!has_drain(&pod), "{name}");
@@ -202,34 +185,35 @@ async fn a_pod_that_opts_in_is_stored_with_its_drain_and_others_are_never_sent()
 
 #[tokio::test]
 async fn a_namespace_that_opts_in_gives_all_of_its_envoys_the_drain() {
-    if !Network::available("namespaces that opt in").unwrap() {
-        return;
-    }
     for version in BOTH {
-        installed!(version, &[], server, installation, replica);
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let installed = site.serve(&[], 1).await;
+        let (server, replica) = (&site.server, &installed.replicas[0]);
         for value in ["enabled", "true"] {
             server
                 .namespace(value, &[("drainhook.io/inject", value)])
                 .await
                 .unwrap();
             // At once, whether the replica has heard of the namespace or not.
-            let pod = create(&server, value, &envoy_pod("silent", json!({})))
+            let pod = create(server, value, &envoy_pod("silent", json!({})))
                 .await
                 .unwrap();
             assert!(has_drain(&pod), "{value}: {pod:#}");
-            let both = create(&server, value, &envoy_pod("both", opted_in()))
+            let both = create(server, value, &envoy_pod("both", opted_in()))
                 .await
                 .unwrap();
             assert!(has_drain(&both), "{both:#}");
             let refuses = json!({ "drainhook.io/inject": "false" });
-            let refuses = create(&server, value, &envoy_pod("refuses", refuses))
+            let refuses = create(server, value, &envoy_pod("refuses", refuses))
                 .await
                 .unwrap();
             assert!(!has_drain(&refuses));
             let mut app = envoy_pod("app", json!({}));
             app.data["spec"]["containers"][0] = json!({ "name": "app", "image": "app:1" });
             assert!(
-                !has_drain(&create(&server, value, &app).await.unwrap()),
+                !has_drain(&create(server, value, &app).await.unwrap()),
                 "no Envoy"
             );
         }
@@ -237,7 +221,7 @@ async fn a_namespace_that_opts_in_gives_all_of_its_envoys_the_drain() {
             .namespace("other", &[("drainhook.io/inject", "disabled")])
             .await
             .unwrap();
-        let pod = create(&server, "other", &envoy_pod("silent", json!({})))
+        let pod = create(server, "other", &envoy_pod("silent", json!({})))
             .await
             .unwrap();
         assert!(!has_drain(&pod));
@@ -256,13 +240,17 @@ async fn a_namespace_that_opts_in_gives_all_of_its_envoys_the_drain() {
 
 #[tokio::test]
 async fn the_defaults_of_a_namespace_are_followed_as_they_change() {
-    if !Network::available("a namespace's defaults").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    installed!(Version::Newest, &[], server, installation, replica);
-    installation.set_defaults("drain-timeout: 10m").unwrap();
+    };
+    let installed = site.serve(&[], 1).await;
+    let server = installed.server;
+    installed
+        .installation
+        .set_defaults("drain-timeout: 10m")
+        .unwrap();
     let grace = async |name: String| {
-        let pod = create(&server, "slow", &envoy_pod(&name, opted_in()))
+        let pod = create(server, "slow", &envoy_pod(&name, opted_in()))
             .await
             .unwrap();
         pod["spec"]["terminationGracePeriodSeconds"]
@@ -295,22 +283,14 @@ async fn the_defaults_of_a_namespace_are_followed_as_they_change() {
 
 #[tokio::test]
 async fn a_container_that_a_later_webhook_adds_gets_its_hook_too() {
-    if !Network::available("reinvocation").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    let network = Network::create().unwrap();
-    let server = ApiServer::options()
-        .network(&network)
-        .start()
-        .await
-        .unwrap();
-    let mut installation = Installation::apply(&server, &network, &[]).await.unwrap();
-    let ours = installation.replica().await.unwrap();
-    installation.publish(&[&ours]).await.unwrap();
-    until_called(&server).await;
+    };
+    let installed = site.serve(&[], 1).await;
+    let (server, ours) = (&site.server, &installed.replicas[0]);
 
     // Configurations are called in the order of their names: `stamp` comes after `drainhook`.
-    let endpoint = network.attach().unwrap();
+    let endpoint = site.network().attach().unwrap();
     let address = endpoint.address();
     server.namespace("hooks", &[]).await.unwrap();
     let adds = json!([{
@@ -343,7 +323,7 @@ async fn a_container_that_a_later_webhook_adds_gets_its_hook_too() {
     let pod = until("a pod with the added container", async || {
         number += 1;
         let pod = envoy_pod(&format!("pod-{number}"), opted_in());
-        let pod = create(&server, "default", &pod).await.ok()?;
+        let pod = create(server, "default", &pod).await.ok()?;
         (pod["spec"]["containers"].as_array()?.len() == 2).then_some(pod)
     });
     let pod = pod.await.unwrap();
@@ -368,17 +348,18 @@ async fn a_container_that_a_later_webhook_adds_gets_its_hook_too() {
 
 #[tokio::test]
 async fn a_dry_run_leaves_no_trace_and_is_the_same_each_time() {
-    if !Network::available("dry runs").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    installed!(Version::Newest, &[], server, installation, replica);
+    };
+    let installed = site.serve(&[], 1).await;
+    let (server, replica) = (&site.server, &installed.replicas[0]);
     let dry = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
     let mut specs = Vec::new();
     for _ in 0..2 {
-        let pod = pods(&server, "default")
+        let pod = pods(server, "default")
             .create(&dry, &envoy_pod("dry", opted_in()))
             .await
             .unwrap();
@@ -397,7 +378,7 @@ async fn a_dry_run_leaves_no_trace_and_is_the_same_each_time() {
     assert_eq!(specs[0], specs[1]);
     assert!(specs[0].contains("dry-run"), "no secret is drawn");
     assert!(
-        pods(&server, "default")
+        pods(server, "default")
             .get_opt("dry")
             .await
             .unwrap()
@@ -417,19 +398,14 @@ async fn a_dry_run_leaves_no_trace_and_is_the_same_each_time() {
 
 #[tokio::test]
 async fn a_denial_reaches_the_person_at_kubectl_with_everything_that_is_wrong() {
-    if !Network::available("denials").unwrap() {
-        return;
-    }
     for version in BOTH {
-        installed!(
-            version,
-            &["webhook.failurePolicy=Fail"],
-            server,
-            installation,
-            replica
-        );
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let installed = site.serve(&[FAIL], 1).await;
+        let (server, replica) = (&site.server, &installed.replicas[0]);
         let wrong = json!({ "drainhook.io/inject": "True", "drainhook.io/min-drian": "5s" });
-        let (done, said) = kubectl_apply(&server, &envoy_pod("wrong", wrong));
+        let (done, said) = kubectl_apply(server, &envoy_pod("wrong", wrong));
         assert!(!done, "{said}");
         for part in [
             "pods.drainhook.io",
@@ -441,7 +417,7 @@ async fn a_denial_reaches_the_person_at_kubectl_with_everything_that_is_wrong() 
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(
-            pods(&server, "default")
+            pods(server, "default")
                 .get_opt("wrong")
                 .await
                 .unwrap()
@@ -453,11 +429,12 @@ async fn a_denial_reaches_the_person_at_kubectl_with_everything_that_is_wrong() 
 
 #[tokio::test]
 async fn a_workload_is_warned_about_at_kubectl_and_stored() {
-    if !Network::available("warnings").unwrap() {
-        return;
-    }
     for version in BOTH {
-        installed!(version, &[], server, installation, replica);
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let installed = site.serve(&[], 1).await;
+        let server = installed.server;
         let template = json!({
             "metadata": { "labels": { "app": "edge" }, "annotations": {
                 "drainhook.io/inject": "true", "drainhook.io/min-drian": "5s",
@@ -489,14 +466,14 @@ async fn a_workload_is_warned_about_at_kubectl_and_stored() {
                 "apiVersion": api_version, "kind": kind, "spec": spec,
                 "metadata": { "name": kind.to_lowercase(), "namespace": "default" },
             });
-            let (done, said) = kubectl_apply(&server, &object);
+            let (done, said) = kubectl_apply(server, &object);
             assert!(done, "{version:?} {kind}: {said}");
             let warned =
                 said.contains("Warning: its pods will be refused") && said.contains("min-drian");
             assert!(warned, "{version:?} {kind}: {said}");
         }
         let (_, said) = kubectl_apply(
-            &server,
+            server,
             &json!({
                 "apiVersion": "apps/v1", "kind": "Deployment",
                 "metadata": { "name": "misplaced", "namespace": "default", "annotations": opted_in() },
@@ -518,10 +495,11 @@ async fn a_workload_is_warned_about_at_kubectl_and_stored() {
 
 #[tokio::test]
 async fn only_what_a_person_changed_about_the_pods_is_warned_about() {
-    if !Network::available("which changes are warned about").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    installed!(Version::Newest, &[], server, installation, replica);
+    };
+    let installed = site.serve(&[], 1).await;
+    let (server, replica) = (&site.server, &installed.replicas[0]);
     let mut deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": { "name": "edge", "namespace": "default" },
@@ -537,7 +515,7 @@ async fn only_what_a_person_changed_about_the_pods_is_warned_about() {
     server.apply(&deployment).await.unwrap();
     let list = ListParams::default().labels("app=edge");
     let injected = async || {
-        let made = pods(&server, "default")
+        let made = pods(server, "default")
             .list(&list)
             .await
             .ok()?
@@ -552,21 +530,21 @@ async fn only_what_a_person_changed_about_the_pods_is_warned_about() {
     let warned = |replica: &Replica| replica.decisions(|line| line["webhook"] == "warn");
     // A write that meets another one is tried again by the API server, and admitted again: what
     // counts is whether there were calls, not how many.
-    let before = warned(&replica);
+    let before = warned(replica);
     assert!(before > 0);
     deployment["spec"]["replicas"] = json!(3);
     deployment["metadata"]["annotations"] = json!({ "example.org/note": "more" });
     server.apply(&deployment).await.unwrap();
-    assert_eq!(warned(&replica), before, "the template is the same");
+    assert_eq!(warned(replica), before, "the template is the same");
     deployment["spec"]["template"]["metadata"]["annotations"]["drainhook.io/min-drain"] =
         json!("9s");
     server.apply(&deployment).await.unwrap();
-    let template = warned(&replica);
+    let template = warned(replica);
     assert!(template > before);
     deployment["metadata"]["annotations"] = opted_in();
     server.apply(&deployment).await.unwrap();
     assert!(
-        warned(&replica) > template,
+        warned(replica) > template,
         "a key of ours in the wrong place"
     );
     let owned = replica.decisions(|line| line["webhook"] == "warn" && line["kind"] == "ReplicaSet");
@@ -575,10 +553,11 @@ async fn only_what_a_person_changed_about_the_pods_is_warned_about() {
 
 #[tokio::test]
 async fn the_server_may_do_what_it_needs_and_nothing_else() {
-    if !Network::available("the server's rights").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    installed!(Version::Newest, &[], server, installation, replica);
+    };
+    let installed = site.serve(&[], 1).await;
+    let (server, replica) = (&site.server, &installed.replicas[0]);
     let page = replica.get("/readyz?verbose").await.unwrap();
     assert!(page.contains("[+] namespaces"), "{page}");
     let subject = format!("--as=system:serviceaccount:{NAME}:{NAME}");

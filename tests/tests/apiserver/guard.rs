@@ -3,46 +3,32 @@
 use std::process::Output;
 
 use drainhook_tests::{
-    cluster::{ApiServer, Network, Version},
-    installation::Installation,
+    cluster::{ApiServer, Version},
     wait::until,
 };
 use kube::api::DynamicObject;
 use serde_json::json;
 
-use crate::admission::{create, envoy_pod, has_drain, opted_in, pods};
+use crate::{
+    admission::{create, envoy_pod, has_drain, opted_in, pods},
+    site::{BOTH, FAIL, Site},
+};
 
 const TOLD: &str = "asked for a drain and has none";
 
-/// An installation whose webhook has no endpoint.
-macro_rules! down {
-    ($version:expr, $values:expr, $server:ident) => {
-        let network = Network::create().unwrap();
-        let $server = ApiServer::options()
-            .version($version)
-            .network(&network)
-            .start()
-            .await
-            .unwrap();
-        let installation = Installation::apply(&$server, &network, $values)
-            .await
-            .unwrap();
-        installation.publish(&[]).await.unwrap();
-    };
-}
-
 #[tokio::test]
 async fn pods_are_created_without_the_webhook_and_the_guard_tells() {
-    if !Network::available("the guard").unwrap() {
-        return;
-    }
-    for version in [Version::Newest, Version::Oldest] {
-        down!(version, &[], server);
+    for version in BOTH {
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let installed = site.install(&[]).await;
+        let server = installed.server;
         let mut number = 0;
         until("the guard", async || {
             number += 1;
             let output = apply(
-                &server,
+                server,
                 "default",
                 &envoy_pod(&format!("early-{number}"), opted_in()),
             );
@@ -51,9 +37,9 @@ async fn pods_are_created_without_the_webhook_and_the_guard_tells() {
         .await
         .unwrap();
 
-        let output = apply(&server, "default", &envoy_pod("told", opted_in()));
+        let output = apply(server, "default", &envoy_pod("told", opted_in()));
         assert!(output.status.success(), "{}", said(&output));
-        let stored = pods(&server, "default").get("told").await.unwrap();
+        let stored = pods(server, "default").get("told").await.unwrap();
         assert!(!has_drain(&serde_json::to_value(stored).unwrap()));
         let event = server
             .audit()
@@ -69,7 +55,7 @@ async fn pods_are_created_without_the_webhook_and_the_guard_tells() {
             .await
             .unwrap();
         let told = async |namespace: &str, pod: DynamicObject| {
-            let output = apply(&server, namespace, &pod);
+            let output = apply(server, namespace, &pod);
             assert!(output.status.success(), "{}", said(&output));
             said(&output).contains(TOLD)
         };
@@ -102,15 +88,16 @@ async fn pods_are_created_without_the_webhook_and_the_guard_tells() {
 
 #[tokio::test]
 async fn a_guard_that_denies_refuses_what_came_without_the_drain_and_nothing_else() {
-    if !Network::available("the denying guard").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    down!(Version::Newest, &["guard.action=Deny"], server);
+    };
+    let installed = site.install(&["guard.action=Deny"]).await;
+    let server = installed.server;
     let mut number = 0;
     let refused = until("a refusal", async || {
         number += 1;
         create(
-            &server,
+            server,
             "default",
             &envoy_pod(&format!("pod-{number}"), opted_in()),
         )
@@ -119,30 +106,19 @@ async fn a_guard_that_denies_refuses_what_came_without_the_drain_and_nothing_els
     });
     let refused = refused.await.unwrap().to_string();
     assert!(refused.contains(TOLD), "{refused}");
-    create(&server, "default", &envoy_pod("plain", json!({})))
+    create(server, "default", &envoy_pod("plain", json!({})))
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn a_pod_with_the_drain_passes_the_guard_in_silence() {
-    if !Network::available("the silent guard").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    let network = Network::create().unwrap();
-    let server = ApiServer::options()
-        .network(&network)
-        .start()
-        .await
-        .unwrap();
-    let values = ["guard.action=Deny", "webhook.failurePolicy=Fail"];
-    let mut installation = Installation::apply(&server, &network, &values)
-        .await
-        .unwrap();
-    let replica = installation.replica().await.unwrap();
-    installation.publish(&[&replica]).await.unwrap();
-    crate::admission::until_called(&server).await;
-    let output = apply(&server, "default", &envoy_pod("served", opted_in()));
+    };
+    let installed = site.serve(&["guard.action=Deny", FAIL], 1).await;
+    let server = installed.server;
+    let output = apply(server, "default", &envoy_pod("served", opted_in()));
     assert!(
         output.status.success() && !said(&output).contains(TOLD),
         "{}",

@@ -4,8 +4,11 @@
 mod admission;
 mod certs;
 mod cluster;
+mod creations;
 mod goldens;
 mod guard;
 mod record;
 mod replicas;
+mod rotation;
+mod site;
 mod stamp;

@@ -1,22 +1,13 @@
 //! Replicas that come, go, hang and die while pods are created by the thousand.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use drainhook_tests::{
-    cluster::{ApiServer, Network, Version},
-    installation::{Installation, Replica},
-};
-use kube::Api;
-use kube::api::{DynamicObject, PostParams};
-use tokio::task::JoinSet;
+use drainhook_tests::cluster::{ApiServer, Version};
 
-use crate::admission::{envoy_pod, has_drain, opted_in, pods, until_called};
+use crate::{
+    creations::{Creations, ENTRY, Failure},
+    site::{BOTH, FAIL, Installed, Site},
+};
 
 /// How long a replica needs to end after SIGTERM: its delay and the rest of its requests.
 const END_BOUND: Duration = Duration::from_secs(60);
@@ -25,266 +16,111 @@ const END_BOUND: Duration = Duration::from_secs(60);
 /// the probe's period and the way through the endpoints' controller.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Under `Fail`, so that a call that fails is a creation that fails.
-const FAIL: &str = "webhook.failurePolicy=Fail";
+/// Creations at once.
+const AT_ONCE: u64 = 8;
 
-/// Creates pods until it is told to stop, several at a time.
-struct Creations {
-    made: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    tasks: JoinSet<Vec<Failure>>,
-}
-
-#[derive(Debug)]
-struct Failure {
-    after: Duration,
-    what: String,
-}
-
-impl Creations {
-    /// By so many workers at once; `names` begins the name of each pod.
-    fn begin(server: &ApiServer, names: &str, at_once: u64) -> Self {
-        let (made, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
-        let mut tasks = JoinSet::new();
-        for worker in 0..at_once {
-            let api = pods(server, "default");
-            tasks.spawn(create_many(
-                api,
-                format!("{names}-{worker}"),
-                made.clone(),
-                stop.clone(),
-            ));
-        }
-        Self { made, stop, tasks }
-    }
-
-    fn made(&self) -> u64 {
-        self.made.load(Relaxed)
-    }
-
-    /// Lets so many more be made.
-    async fn more(&self, number: u64) {
-        let enough = self.made() + number;
-        while self.made() < enough {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn end(self) -> (u64, Vec<Failure>) {
-        self.stop.store(true, Relaxed);
-        let failures = self.tasks.join_all().await.into_iter().flatten().collect();
-        (self.made.load(Relaxed), failures)
-    }
-}
-
-async fn create_many(
-    api: Api<DynamicObject>,
-    names: String,
-    made: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    for number in 0.. {
-        if stop.load(Relaxed) {
-            break;
-        }
-        let pod = envoy_pod(&format!("{names}-{number}"), opted_in());
-        let began = Instant::now();
-        match api.create(&PostParams::default(), &pod).await {
-            Ok(pod) if has_drain(&serde_json::to_value(&pod).unwrap()) => {}
-            Ok(_) => failures.push(Failure {
-                after: began.elapsed(),
-                what: "no drain".to_owned(),
-            }),
-            Err(error) => {
-                failures.push(Failure {
-                    after: began.elapsed(),
-                    what: error.to_string(),
-                });
-            }
-        }
-        made.fetch_add(1, Relaxed);
-    }
-    failures
-}
-
-async fn replace(installation: &mut Installation<'_>, replicas: &mut Vec<Replica>) {
-    // As a Deployment with maxUnavailable 0 does: first the new one, then the old one goes.
-    let new = installation.replica().await.unwrap();
-    let mut old = replicas.remove(0);
-    replicas.push(new);
-    installation
-        .publish(
-            &[&old]
-                .into_iter()
-                .chain(replicas.iter())
-                .collect::<Vec<_>>(),
-        )
-        .await
-        .unwrap();
+/// As a Deployment with maxUnavailable 0 does: first the new one, then the old one goes.
+pub(crate) async fn replace_oldest(installed: &mut Installed<'_>) {
+    let new = installed.installation.replica().await.unwrap();
+    let mut old = installed.replicas.remove(0);
+    installed.replicas.push(new);
+    installed.publish_with(&[&old]).await;
     old.process.terminate().unwrap();
     tokio::time::sleep(LATE).await;
-    installation
-        .publish(&replicas.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
+    installed.publish().await;
     let status = old.process.wait(END_BOUND).await.unwrap();
     assert!(status.success(), "{}", old.process.log_tail());
 }
 
 #[tokio::test]
 async fn replicas_are_replaced_one_after_the_other_and_no_creation_fails() {
-    if !Network::available("replacing replicas").unwrap() {
-        return;
-    }
-    for version in [Version::Newest, Version::Oldest] {
-        let network = Network::create().unwrap();
-        let server = ApiServer::options()
-            .version(version)
-            .network(&network)
-            .start()
-            .await
-            .unwrap();
-        let mut installation = Installation::apply(&server, &network, &[FAIL])
-            .await
-            .unwrap();
-        let mut replicas = Vec::new();
-        for _ in 0..3 {
-            replicas.push(installation.replica().await.unwrap());
-        }
-        installation
-            .publish(&replicas.iter().collect::<Vec<_>>())
-            .await
-            .unwrap();
-        until_called(&server).await;
-        let creations = Creations::begin(&server, "pod", 8);
+    for version in BOTH {
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let mut installed = site.serve(&[FAIL], 3).await;
+        let creations = Creations::begin(&site.server, "pod", AT_ONCE);
         for _ in 0..6 {
             creations.more(200).await;
-            replace(&mut installation, &mut replicas).await;
+            replace_oldest(&mut installed).await;
         }
         creations.more(200).await;
-        let (made, failures) = creations.end().await;
-        assert!(
-            failures.is_empty(),
-            "{version:?}: {} of {made}: {failures:#?}",
-            failures.len()
-        );
+        let made = creations.end_without_a_failure().await;
         assert!(made > 1400, "{made}");
     }
 }
 
 #[tokio::test]
 async fn a_killed_replica_costs_its_open_calls_at_most_and_nothing_afterwards() {
-    if !Network::available("killed replicas").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    let at_once = 8;
-    let network = Network::create().unwrap();
-    let server = ApiServer::options()
-        .network(&network)
-        .start()
-        .await
-        .unwrap();
-    let mut installation = Installation::apply(&server, &network, &[FAIL])
-        .await
-        .unwrap();
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        replicas.push(installation.replica().await.unwrap());
-    }
-    installation
-        .publish(&replicas.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
-    until_called(&server).await;
-
-    let creations = Creations::begin(&server, "pod", at_once);
+    };
+    let mut installed = site.serve(&[FAIL], 3).await;
+    let before = failed_calls(&site.server).await;
+    let creations = Creations::begin(&site.server, "pod", AT_ONCE);
     creations.more(300).await;
-    let mut killed = replicas.remove(0);
+    let mut killed = installed.replicas.remove(0);
     // In a cluster the dead address answers nobody, and the Service forgets it.
-    installation
-        .publish(&replicas.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
+    installed.publish().await;
     killed.process.kill().unwrap();
     creations.more(300).await;
     let (_, failures) = creations.end().await;
     assert!(
-        failures.len() as u64 <= at_once,
+        failures.len() as u64 <= AT_ONCE,
         "one open call per connection: {failures:#?}"
     );
-    for failure in &failures {
-        assert!(
-            failure.what.contains("failed calling webhook"),
-            "{failure:?}"
-        );
-    }
-
-    let creations = Creations::begin(&server, "later", at_once);
-    creations.more(300).await;
-    let (made, failures) = creations.end().await;
-    assert!(
-        failures.is_empty(),
-        "none afterwards, of {made}: {failures:#?}"
-    );
+    all_are_failed_calls(&site.server, before, &failures).await;
+    nothing_fails_afterwards(&site.server).await;
 }
 
 #[tokio::test]
 async fn a_replica_that_hangs_costs_its_open_calls_at_most_each_within_the_time_out() {
-    if !Network::available("hanging replicas").unwrap() {
+    let Some(site) = Site::of(Version::Newest).await else {
         return;
-    }
-    let at_once = 8;
-    let network = Network::create().unwrap();
-    let server = ApiServer::options()
-        .network(&network)
-        .start()
-        .await
-        .unwrap();
-    let values = [FAIL, "webhook.timeoutSeconds=3"];
-    let mut installation = Installation::apply(&server, &network, &values)
-        .await
-        .unwrap();
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        replicas.push(installation.replica().await.unwrap());
-    }
-    installation
-        .publish(&replicas.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
-    until_called(&server).await;
-
-    let creations = Creations::begin(&server, "pod", at_once);
+    };
+    let mut installed = site.serve(&[FAIL, "webhook.timeoutSeconds=3"], 3).await;
+    let before = failed_calls(&site.server).await;
+    let creations = Creations::begin(&site.server, "pod", AT_ONCE);
     creations.more(300).await;
-    let mut hung = replicas.remove(0);
+    let mut hung = installed.replicas.remove(0);
     hung.process.pause().unwrap();
-    installation
-        .publish(&replicas.iter().collect::<Vec<_>>())
-        .await
-        .unwrap();
+    installed.publish().await;
     creations.more(600).await;
     let (made, failures) = creations.end().await;
-    let open = hung_connections(&failures);
-    assert!(open <= 2 * at_once, "of {made}: {failures:#?}");
+    // Those that were under way, and those that had connected and not yet shaken hands.
+    assert!(
+        failures.len() as u64 <= 2 * AT_ONCE,
+        "of {made}: {failures:#?}"
+    );
+    all_are_failed_calls(&site.server, before, &failures).await;
     for failure in &failures {
         // The request's own deadline is 34 s; the webhook's 3 s ends it long before.
         assert!(failure.after < Duration::from_secs(20), "{failure:?}");
     }
+    let metrics = site.server.metrics().await.unwrap();
+    assert_eq!(metrics.webhook_slower_than(ENTRY, 10.0), Some(0.0));
     hung.process.kill().unwrap();
-
-    let creations = Creations::begin(&server, "later", at_once);
-    creations.more(300).await;
-    let (made, failures) = creations.end().await;
-    assert!(
-        failures.is_empty(),
-        "none afterwards, of {made}: {failures:#?}"
-    );
+    nothing_fails_afterwards(&site.server).await;
 }
 
-fn hung_connections(failures: &[Failure]) -> u64 {
-    failures
-        .iter()
-        .filter(|failure| failure.what.contains("failed calling webhook"))
-        .count() as u64
+/// Calls of the webhook that the API server counts as failed.
+async fn failed_calls(server: &ApiServer) -> f64 {
+    let metrics = server.metrics().await.unwrap();
+    metrics.webhook_rejections(ENTRY, "calling_webhook_error")
+}
+
+/// Each failure is the webhook's, and the API server has counted each.
+async fn all_are_failed_calls(server: &ApiServer, before: f64, failures: &[Failure]) {
+    for failure in failures {
+        let called = failure.what.contains("failed calling webhook");
+        assert!(called, "{failure:?}");
+    }
+    let counted = failed_calls(server).await - before;
+    assert_eq!(counted, failures.len() as f64, "{failures:#?}");
+}
+
+async fn nothing_fails_afterwards(server: &ApiServer) {
+    let creations = Creations::begin(server, "later", AT_ONCE);
+    creations.more(300).await;
+    creations.end_without_a_failure().await;
 }

@@ -1,0 +1,267 @@
+//! Certificates and their CAs are replaced many times while pods are created by the thousand, through
+//! the Service, under `Fail`: not one creation may fail, not one pod may come without its drain.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use drainhook_tests::{
+    cluster::{ApiServer, Authority, Version},
+    installation::{NAME, Replica, SERVICE},
+    wait::until,
+};
+use k8s_openapi::{
+    ByteString,
+    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    creations::Creations,
+    replicas::replace_oldest,
+    site::{BOTH, FAIL, Installed, Site},
+};
+
+/// How late the API server may learn of a changed configuration: it acknowledges nothing.
+const LEARNS: Duration = Duration::from_secs(5);
+
+/// Creations at once: the rest of the machine is for the handshakes.
+const AT_ONCE: u64 = 4;
+
+/// A CA every twenty seconds and a leaf every four, in the flags of the chart.
+const HASTY: &str = "--ca-lifetime=120s,--ca-rotation=20s,--ca-overlap=5s,--leaf-lifetime=10s,\
+                     --leaf-renewal=4s,--backdate=5s";
+
+#[tokio::test]
+async fn mounted_certificates_and_their_cas_are_replaced_and_no_creation_fails() {
+    for (version, rotations) in BOTH.into_iter().zip([4, 2]) {
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let mut installed = site.serve(&[FAIL], 3).await;
+        let connected = connections(&installed).await;
+        let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+        let mut trusted = site.server.authority().certificate();
+        for rotation in 0..rotations {
+            let new = Authority::generate(&format!("rotation {rotation}")).unwrap();
+            let both = format!("{trusted}{}", new.certificate());
+            installed.installation.trust(&both).await.unwrap();
+            tokio::time::sleep(LEARNS).await;
+            // The switch, and a renewal by the same CA.
+            for _ in 0..2 {
+                certify(&mut installed, &new).await;
+                creations.more(50).await;
+            }
+            trusted = new.certificate();
+            installed.installation.trust(&trusted).await.unwrap();
+            tokio::time::sleep(LEARNS).await;
+            creations.more(50).await;
+        }
+        replace_oldest(&mut installed).await;
+        let made = creations.end_without_a_failure().await;
+        assert!(made > 150 * rotations, "{made}");
+        // A bundle that changes makes the API server connect anew.
+        let connected = connections(&installed).await - connected;
+        assert!(connected >= rotations as f64, "{connected}");
+    }
+}
+
+#[tokio::test]
+async fn the_installations_own_ca_rotates_and_no_creation_fails() {
+    for (version, rotations) in BOTH.into_iter().zip([4, 2]) {
+        let Some(site) = Site::of(version).await else {
+            return;
+        };
+        let mut installed = site.install(&own_authority()).await;
+        let mut publishers = Vec::new();
+        for _ in 0..2 {
+            publishers.push(installed.installation.publisher().await.unwrap());
+        }
+        serve(&mut installed, 3).await;
+        let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+        let mut authorities = BTreeSet::new();
+        while authorities.len() <= rotations {
+            creations.more(20).await;
+            let new = authorities.insert(signing(&site.server).await);
+            if new && authorities.len() > 1 {
+                // Whoever starts in the middle of a rotation serves as well as the others.
+                replace_oldest(&mut installed).await;
+            }
+        }
+        // A publisher that dies leaves everything to the other one.
+        publishers[0].process.kill().unwrap();
+        let last = signing(&site.server).await;
+        until("a rotation by the other publisher", async || {
+            (signing(&site.server).await != last).then_some(())
+        })
+        .await
+        .unwrap();
+        let made = creations.end_without_a_failure().await;
+        assert!(made > 1000, "{made}");
+        for replica in &installed.replicas {
+            assert_eq!(faults(replica).await, 0.0, "{}", replica.process.log_tail());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_breaks_is_healed_while_pods_are_created() {
+    let Some(site) = Site::of(Version::Newest).await else {
+        return;
+    };
+    let server = &site.server;
+    let mut installed = site.install(&["certificates.mode=self", FAIL]).await;
+    let mut publisher = installed.installation.publisher().await.unwrap();
+    serve(&mut installed, 3).await;
+    let signs = signing(server).await;
+    let creations = Creations::begin(server, "pod", AT_ONCE);
+
+    creations.more(100).await;
+    let secrets: Api<Secret> = Api::namespaced(server.client(), NAME);
+    let secret = format!("{NAME}-ca");
+    secrets
+        .delete(&secret, &DeleteParams::default())
+        .await
+        .unwrap();
+    until("the Secret as it was", async || {
+        (signing(server).await == signs).then_some(())
+    })
+    .await
+    .unwrap();
+    creations.more(100).await;
+    assert_eq!(
+        creations.failed(),
+        0,
+        "nobody notices a Secret that is lost"
+    );
+
+    let foreign = Authority::generate("somebody else").unwrap().certificate();
+    for bundle in [String::new(), foreign] {
+        overwrite_bundles(server, &bundle).await;
+        until("the bundle as it was", async || {
+            bundles(server)
+                .await
+                .iter()
+                .all(|one| *one == signs)
+                .then_some(())
+        })
+        .await
+        .unwrap();
+        // Calls that went by the wrong bundle have failed; none does once the right one is known.
+        tokio::time::sleep(LEARNS).await;
+        let failed = creations.failed();
+        creations.more(200).await;
+        assert_eq!(creations.failed(), failed, "{bundle}");
+    }
+    let (_, failures) = creations.end().await;
+    for failure in &failures {
+        assert!(failure.what.contains("x509"), "{failure:?}");
+    }
+    assert!(publisher.process.exited().unwrap().is_none());
+    for replica in &mut installed.replicas {
+        assert!(replica.process.exited().unwrap().is_none(), "no restart");
+    }
+}
+
+/// The values of an installation whose own CA rotates before anybody's eyes.
+fn own_authority() -> Vec<&'static str> {
+    static VALUES: std::sync::LazyLock<[String; 2]> = std::sync::LazyLock::new(|| {
+        ["server", "publisher"].map(|who| format!("{who}.extraArgs={{{HASTY}}}"))
+    });
+    let [server, publisher] = &*VALUES;
+    vec!["certificates.mode=self", FAIL, server, publisher]
+}
+
+async fn serve(installed: &mut Installed<'_>, replicas: usize) {
+    for _ in 0..replicas {
+        let replica = installed.installation.replica().await.unwrap();
+        installed.replicas.push(replica);
+    }
+    installed.publish().await;
+    crate::admission::until_called(installed.server).await;
+}
+
+/// Mounts a certificate of this CA, and waits until every replica serves it.
+async fn certify(installed: &mut Installed<'_>, authority: &Authority) {
+    let mut before = Vec::new();
+    for replica in &installed.replicas {
+        before.push(loads(replica).await);
+    }
+    let identity = authority.server(&[SERVICE], &[]).unwrap();
+    installed.installation.certify(&identity).unwrap();
+    for (replica, before) in installed.replicas.iter().zip(before) {
+        until("the new certificate", async || {
+            (loads(replica).await > before).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+}
+
+async fn loads(replica: &Replica) -> f64 {
+    let labels = [("result", "loaded")];
+    let loads = replica.metric("drainhook_certificate_reloads", &labels);
+    loads.await.unwrap()
+}
+
+/// Certificates that were passed over for being faulty.
+async fn faults(replica: &Replica) -> f64 {
+    let labels = [("result", "kept")];
+    let faults = replica.metric("drainhook_certificate_reloads", &labels);
+    faults.await.unwrap()
+}
+
+async fn connections(installed: &Installed<'_>) -> f64 {
+    let mut all = 0.0;
+    for replica in &installed.replicas {
+        let accepted = replica.metric("drainhook_connections_accepted_total", &[]);
+        all += accepted.await.unwrap();
+    }
+    all
+}
+
+/// The CA that signs, PEM; nothing while there is none.
+async fn signing(server: &ApiServer) -> String {
+    let secrets: Api<Secret> = Api::namespaced(server.client(), NAME);
+    let secret = secrets.get_opt(&format!("{NAME}-ca")).await.unwrap();
+    let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+    let current = data.get("current.crt").cloned().unwrap_or_default();
+    String::from_utf8(current.0).unwrap()
+}
+
+fn configurations(server: &ApiServer) -> Api<MutatingWebhookConfiguration> {
+    Api::all(server.client())
+}
+
+async fn bundles(server: &ApiServer) -> Vec<String> {
+    let configuration = configurations(server).get(NAME).await.unwrap();
+    let webhooks = configuration.webhooks.into_iter().flatten();
+    let text =
+        |bundle: Option<ByteString>| bundle.map(|bundle| String::from_utf8(bundle.0).unwrap());
+    webhooks
+        .map(|webhook| text(webhook.client_config.ca_bundle).unwrap_or_default())
+        .collect()
+}
+
+/// As somebody with an editor does.
+async fn overwrite_bundles(server: &ApiServer, bundle: &str) {
+    let count = bundles(server).await.len();
+    let one = |index: usize| {
+        let path = format!("/webhooks/{index}/clientConfig/caBundle");
+        match bundle {
+            "" => json!({ "op": "remove", "path": path }),
+            bundle => {
+                let bundle = ByteString(bundle.as_bytes().to_vec());
+                json!({ "op": "replace", "path": path, "value": bundle })
+            }
+        }
+    };
+    let patch: Vec<Value> = (0..count).map(one).collect();
+    let patch = Patch::<Value>::Json(serde_json::from_value(json!(patch)).unwrap());
+    configurations(server)
+        .patch(NAME, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
