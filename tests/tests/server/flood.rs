@@ -43,6 +43,60 @@ async fn a_flood_stays_within_the_memory_limit_of_the_chart_and_keeps_nobody_out
     );
     let server = Server::start(&flags.each_ref().map(String::as_str)).await;
     let client = server.client();
+
+    let mut idle = Vec::new();
+    for number in 0..IDLERS {
+        let idler = client.from([127, 0, 6, number]);
+        for _ in 0..IDLE_CONNECTIONS {
+            idle.push(idler.connect_tls().await.unwrap());
+        }
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let many = format!("[{}{{}}]", "{},".repeat(18_000));
+    let bodies: [Arc<str>; 3] = [
+        // As much text as there may be.
+        format!("{REVIEW}{}", " ".repeat(LONGEST - REVIEW.len())).into(),
+        // As large a tree as there may be of one review, beside the pod and in it.
+        REVIEW
+            .replacen('{', &format!("{{\"unknown\":{many},"), 1)
+            .into(),
+        inside_the_pod(&many).into(),
+    ];
+    let mut flood = JoinSet::new();
+    for number in 0..PEERS {
+        for connection in 0..CONNECTIONS {
+            let body = bodies[connection % bodies.len()].clone();
+            let peer = client.from([127, 0, 5, number]);
+            flood.spawn(pour(peer, body, done.clone()));
+        }
+    }
+    until("a full budget", async || {
+        let held = server
+            .metric("drainhook_admission_held_max_bytes", &[])
+            .await;
+        (held > 32.0 * 1024.0 * 1024.0).then_some(())
+    })
+    .await
+    .unwrap();
+    for _ in 0..100 {
+        // As the API server's client: it tries again when it is asked to.
+        until("an answer", async || {
+            let answer = client.ask().await.unwrap();
+            (answer.status != 429).then(|| answer.patched().unwrap())
+        })
+        .await
+        .unwrap();
+    }
+    done.store(true, Relaxed);
+    let answered: usize = flood.join_all().await.into_iter().sum();
+    assert!(answered > 50, "{answered}");
+    let peak = peak(server.process.pid());
+    println!("peak {peak} kB of {limit} kB, {answered} answers to the flood");
+    assert!(peak < limit, "{peak} kB of {limit} kB");
+    drop(idle);
+    client.ask().await.unwrap().patched().unwrap();
+    let panics = server.metric("drainhook_admission_panics_total", &[]).await;
+    assert_eq!(panics, 0.0);
 }
 
 /// Sends this again and again. Returns how often it was answered, whatever.
