@@ -108,8 +108,8 @@ bench: ## drainhook beside a Go webhook, in one run; needs Go
 
 .PHONY: bench-rollouts
 bench-rollouts: target-musl ## drainhook beside Contour's and Envoy Gateway's managers on nodes; needs Go, root
-	@$(CARGO) build --release --quiet --package drainhook-tests --bins
-	@$(CARGO) run --release --quiet --package drainhook-tests --bin managers
+	@$(CARGO) build --quiet --package drainhook-tests --bins
+	@$(CARGO) run --quiet --package drainhook-tests --bin managers
 
 .PHONY: soak
 soak: target-musl ## rollouts at random with random faults on nodes; MINUTES=5 SEED=; needs root

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kube::api::EvictParams;
 use rustix::process::Signal;
 use tokio::time::sleep;
@@ -23,7 +24,9 @@ use crate::{
     wait::until,
 };
 
-/// How long after a process was killed its requests may end: the kubelet has to hear of it first.
+/// How long after a process was killed its pod may still be sent requests: the kubelet has to hear of
+/// it, and then every kube-proxy. A connection that is sent to a pod that is gone stays unanswered for
+/// as long as its client waits.
 const CUT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How much earlier than the kill a client may take down that its request has failed, since two
@@ -37,19 +40,32 @@ const SOON: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
     at: Instant,
+    pod: SocketAddr,
+    service: SocketAddr,
 }
 
 impl Cut {
-    /// At this moment.
-    pub fn at(at: Instant) -> Self {
-        Self { at }
+    /// In this pod, now.
+    ///
+    /// # Errors
+    /// When the pod has no address.
+    pub fn now(gateway: &Deployed<'_>, pod: &str) -> Result<Self> {
+        let address = gateway.life(pod)?.address();
+        let address = address.with_context(|| format!("{pod} has no address"))?;
+        Ok(Self {
+            at: Instant::now(),
+            pod: SocketAddr::new(address, gateway.ports().traffic),
+            service: gateway.service(),
+        })
     }
 
-    /// Whether a request was in flight at that moment and ended by it.
-    pub fn hit(self, request: &Request) -> bool {
-        request.sent <= self.at + CUT_WITHIN
+    /// Whether a request was lost by it: it was in flight in the pod at that moment, or was sent there
+    /// before everybody knew. One that was never answered knows the Service alone.
+    pub fn hit(&self, request: &Request) -> bool {
+        let there = request.endpoint;
+        (there == Some(self.pod) || there == Some(self.service))
+            && request.sent <= self.at + CUT_WITHIN
             && request.ended + CUT_BEFORE >= self.at
-            && request.ended <= self.at + CUT_WITHIN
     }
 }
 
@@ -75,18 +91,16 @@ pub struct Line {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |figures: &[f64]| {
-            let figures: Vec<_> = figures
-                .iter()
-                .map(|figure| format!("{figure:.1}"))
-                .collect();
-            figures.join(", ")
+            let figures = figures.iter().map(|figure| format!("{figure:.1} s"));
+            figures.collect::<Vec<_>>().join(", ")
         };
         let (number, round) = (self.number, &self.round);
         let (drains, late) = (list(&self.drains), list(&self.late));
-        write!(
-            f,
-            "{number:4}  {round}: gone after {drains} s, late by {late} s; "
-        )?;
+        write!(f, "{number:4}  {round}: gone after {drains}")?;
+        if !late.is_empty() {
+            write!(f, ", late by {late}")?;
+        }
+        f.write_str("; ")?;
         write!(f, "{} answered, {} failed", self.answered, self.failed)?;
         match self.cut {
             Some(_) => f.write_str(" (some had to)"),
@@ -216,7 +230,7 @@ async fn fault(deployed: &Deployed<'_>, began: Instant, fault: Fault) -> Result<
     let deleted = pod.deleted.unwrap_or(began);
     sleep((deleted + after).saturating_duration_since(Instant::now())).await;
     let container = deployed.container(pod.name(), container)?;
-    let at = Instant::now();
+    let cut = Cut::now(deployed, pod.name())?;
     // The drain may be over already: then there is nothing to hang or to kill.
     if container.signal(signal).is_err() {
         return Ok(None);
@@ -225,7 +239,7 @@ async fn fault(deployed: &Deployed<'_>, began: Instant, fault: Fault) -> Result<
         sleep(length).await;
         let _ = container.signal(Signal::CONT);
     }
-    Ok(fault.cuts().then_some(Cut::at(at)))
+    Ok(fault.cuts().then_some(cut))
 }
 
 /// The first pod that was told to end since a moment.

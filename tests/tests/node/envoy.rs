@@ -1,6 +1,6 @@
 //! What happens to Envoy, or to the application beside it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use drainhook_tests::{
     load::Mix,
@@ -69,7 +69,7 @@ fn an_envoy_that_is_killed_in_a_drain_is_not_waited_for() {
         scene.until("the drain begins", drains).await.unwrap();
         // The news of the end has travelled, and nothing new comes.
         sleep(Duration::from_secs(4)).await;
-        let cut = Cut::at(Instant::now());
+        let cut = Cut::now(&gateway, &pod).unwrap();
         envoy.signal(Signal::KILL).unwrap();
         let life = gateway.until_gone(&pod).await.unwrap();
         gateway.until_rolled_out().await.unwrap();

@@ -9,3 +9,4 @@ mod judgement;
 mod residue;
 mod rollouts;
 mod sidecar;
+mod soak;

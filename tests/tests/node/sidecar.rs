@@ -1,10 +1,6 @@
 //! What happens to the sidecar does not happen to Envoy.
 
-use std::{
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Command, time::Duration};
 
 use drainhook_tests::{
     load::Mix,
@@ -113,7 +109,7 @@ fn a_sidecar_that_is_killed_in_a_drain_costs_what_is_in_flight_and_nothing_else(
         scene.until("the drain begins", drains).await.unwrap();
         // The news of the end has travelled, and nothing new comes.
         sleep(Duration::from_secs(4)).await;
-        let cut = Cut::at(Instant::now());
+        let cut = Cut::now(&gateway, &pod).unwrap();
         sidecar.signal(Signal::KILL).unwrap();
         let life = gateway.until_gone(&pod).await.unwrap();
         gateway.until_rolled_out().await.unwrap();
