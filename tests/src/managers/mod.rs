@@ -132,19 +132,28 @@ impl fmt::Display for Outcome {
 
 /// The head of the table of outcomes.
 pub const HEAD: &str = "\
-| | rollouts | requests | failed | per rollout | seconds from deletion to gone: least, median, most \
-| seconds from due: least, median, most | resident, idle | resident, most |
+| | rollouts | requests | failed | per rollout | seconds from deletion to gone | \
+drain's end, seconds from due | resident, idle | resident, most |
 |---|---|---|---|---|---|---|---|---|";
 
-/// The least, the median and the most of some figures.
+/// So few figures are told one by one.
+const FEW: usize = 4;
+
+/// Some figures: each of a few, in their order; else the least, the median and the most.
 fn spread(figures: &[f64]) -> String {
+    if figures.len() <= FEW {
+        let figures: Vec<_> = figures
+            .iter()
+            .map(|figure| format!("{figure:.1}"))
+            .collect();
+        return match figures.as_slice() {
+            [] => "–".to_owned(),
+            figures => figures.join(", "),
+        };
+    }
     let mut figures = figures.to_vec();
     figures.sort_by(f64::total_cmp);
-    match (figures.first(), figures.last()) {
-        (Some(least), Some(most)) => {
-            let median = figures[figures.len() / 2];
-            format!("{least:.1}, {median:.1}, {most:.1}")
-        }
-        _ => "–".to_owned(),
-    }
+    let (least, most) = (figures[0], figures[figures.len() - 1]);
+    let median = figures[figures.len() / 2];
+    format!("{least:.1} to {most:.1}, median {median:.1}")
 }
