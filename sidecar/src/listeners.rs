@@ -81,14 +81,17 @@ impl Class {
 }
 
 impl Listener {
-    /// Reads `/config_dump?resource=static_listeners` or `dynamic_listeners`, masked or whole.
+    /// Reads `/config_dump?resource=static_listeners` or `dynamic_listeners`, masked or whole, which
+    /// may come in pieces of any size.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn read_config_dump(body: &[u8]) -> Result<Vec<Self>, String> {
+    pub fn read_config_dump<'a>(
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Self>, String> {
         let mut reader = DumpReader::default();
-        let _ = reader.take(body);
+        let _ = pieces.into_iter().try_for_each(|piece| reader.take(piece));
         reader.finish()
     }
 }

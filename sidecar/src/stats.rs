@@ -96,36 +96,40 @@ const ADMIN: &str = "admin";
 /// The admin's one worker, which repeats the figures of its listener.
 const ADMIN_THREAD: &str = "admin.main_thread";
 
-/// Reads gauges from the bytes of a whole answer.
+/// Reads gauges from an answer, which may come in pieces of any size.
 ///
 /// # Errors
 ///
 /// Why they are unknown.
-pub fn read_gauges(body: &[u8]) -> Result<Gauges, StatsError> {
+pub fn read_gauges<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Gauges, StatsError> {
     let mut reader = GaugeReader::default();
-    let _ = reader.take(body);
+    let _ = pieces.into_iter().try_for_each(|piece| reader.take(piece));
     reader.finish()
 }
 
-/// Reads counters from the bytes of a whole answer.
+/// Reads counters from an answer, which may come in pieces of any size.
 ///
 /// # Errors
 ///
 /// Why they are unknown.
-pub fn read_counters(body: &[u8]) -> Result<Counters, StatsError> {
+pub fn read_counters<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Counters, StatsError> {
     let mut reader = CounterReader::default();
-    let _ = reader.take(body);
+    let _ = pieces.into_iter().try_for_each(|piece| reader.take(piece));
     reader.finish()
 }
 
-/// Reads prefixes from the bytes of a whole answer.
+/// Reads prefixes from an answer, which may come in pieces of any size.
 ///
 /// # Errors
 ///
 /// Why they are unknown.
-pub fn read_prefixes(body: &[u8]) -> Result<Prefixes, StatsError> {
+pub fn read_prefixes<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Prefixes, StatsError> {
     let mut reader = PrefixReader::default();
-    let _ = reader.take(body);
+    let _ = pieces.into_iter().try_for_each(|piece| reader.take(piece));
     reader.finish()
 }
 

@@ -36,6 +36,19 @@ pub enum ServerState {
     Starting,
 }
 
+impl ServerInfo {
+    /// Reads `/server_info`, or as much of it as stands before the node, in pieces of any size.
+    ///
+    /// # Errors
+    ///
+    /// What is missing.
+    pub fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, String> {
+        let mut reader = Reader::default();
+        let _ = pieces.into_iter().try_for_each(|piece| reader.take(piece));
+        reader.finish()
+    }
+}
+
 /// Collects a [`ServerInfo`] from pieces of a body.
 #[derive(Default)]
 pub(super) struct Reader {

@@ -94,7 +94,7 @@ const DUMP: &str = r#"{
 
 #[test]
 fn reads_static_and_dynamic_listeners() {
-    let listeners = Listener::read_config_dump(DUMP.as_bytes()).unwrap();
+    let listeners = Listener::read_config_dump([DUMP.as_bytes()]).unwrap();
     let read: Vec<_> = listeners
         .iter()
         .map(|l| (l.name.as_str(), l.stat_name.as_str(), l.modify_only))
@@ -113,17 +113,17 @@ fn reads_static_and_dynamic_listeners() {
 
 #[test]
 fn a_configuration_without_listeners_has_none_and_garbage_is_unknown() {
-    assert_eq!(Listener::read_config_dump(b"{}\n"), Ok(Vec::new()));
+    assert_eq!(Listener::read_config_dump([&b"{}\n"[..]]), Ok(Vec::new()));
     let half = DUMP.split_at(DUMP.len() / 2).0.as_bytes();
     for garbage in [&b""[..], b"<html>", b"{\"configs\": 5}", b"\xff\xfe", half] {
-        assert!(Listener::read_config_dump(garbage).is_err());
+        assert!(Listener::read_config_dump([garbage]).is_err());
     }
 }
 
 #[test]
 fn listeners_are_meant_by_name_stat_name_address_or_port_and_never_by_a_part() {
     let mut known = rules(&["pre", "8443", "10.0.0.1:9000"], &[]);
-    known.learn(Listener::read_config_dump(DUMP.as_bytes()).unwrap());
+    known.learn(Listener::read_config_dump([DUMP.as_bytes()]).unwrap());
     for (stat_name, class) in [
         ("my.front", Class::Ignored),
         ("[__1]_8443", Class::Ignored),
@@ -156,7 +156,7 @@ fn a_listener_called_like_the_admin_is_counted() {
 #[test]
 fn a_port_is_quietened_also_where_a_stat_prefix_hides_it_and_excluding_wins() {
     let mut known = rules(&["8444"], &["8080", "8443"]);
-    known.learn(Listener::read_config_dump(DUMP.as_bytes()).unwrap());
+    known.learn(Listener::read_config_dump([DUMP.as_bytes()]).unwrap());
     assert_eq!(known.class("my.front"), Class::Quietened);
     // `web` has both ports.
     assert_eq!(known.class("[__1]_8443"), Class::Ignored);

@@ -26,7 +26,7 @@ listener.admin.main_thread.downstream_cx_total: 3
 
 #[test]
 fn gauges_are_read_by_listener_and_prefix_without_the_admins_own() {
-    let gauges = read_gauges(GAUGES.as_bytes()).unwrap();
+    let gauges = read_gauges([GAUGES.as_bytes()]).unwrap();
     let names: Vec<_> = gauges.listeners.keys().map(String::as_str).collect();
     assert_eq!(names, ["127.0.0.1_80", "[__1]_81", "my.front"]);
     assert_eq!(
@@ -49,7 +49,7 @@ fn gauges_are_read_by_listener_and_prefix_without_the_admins_own() {
 
 #[test]
 fn counters_are_read_by_listener() {
-    let counters = read_counters(COUNTERS.as_bytes()).unwrap();
+    let counters = read_counters([COUNTERS.as_bytes()]).unwrap();
     assert_eq!(
         counters.connections,
         BTreeMap::from([("127.0.0.1_80".to_owned(), 10)])
@@ -62,7 +62,7 @@ fn counters_are_read_by_listener() {
 
 #[test]
 fn prefixes_know_their_listeners() {
-    let prefixes = read_prefixes(COUNTERS.as_bytes()).unwrap();
+    let prefixes = read_prefixes([COUNTERS.as_bytes()]).unwrap();
     assert_eq!(prefixes["ingress"], ["127.0.0.1_80"]);
     assert!(!prefixes.contains_key("admin"));
 }
@@ -79,13 +79,22 @@ fn an_answer_without_the_admins_own_stats_is_hidden_and_not_zero() {
             .map(|l| format!("{l}\n"))
             .collect();
         assert!(
-            matches!(read_gauges(rest.as_bytes()), Err(StatsError::Hidden(_))),
+            matches!(read_gauges([rest.as_bytes()]), Err(StatsError::Hidden(_))),
             "{gone}"
         );
     }
-    assert!(matches!(read_gauges(b""), Err(StatsError::Hidden(_))));
-    assert!(matches!(read_counters(b""), Err(StatsError::Hidden(_))));
-    assert!(matches!(read_prefixes(b"\n"), Err(StatsError::Hidden(_))));
+    assert!(matches!(
+        read_gauges([&b""[..]]),
+        Err(StatsError::Hidden(_))
+    ));
+    assert!(matches!(
+        read_counters([&b""[..]]),
+        Err(StatsError::Hidden(_))
+    ));
+    assert!(matches!(
+        read_prefixes([&b"\n"[..]]),
+        Err(StatsError::Hidden(_))
+    ));
 }
 
 #[test]
@@ -97,11 +106,11 @@ fn whatever_is_no_stat_makes_the_whole_answer_unknown() {
         "{\"stats\":[]}",
     ] {
         let text = format!("{GAUGES}{garbage}");
-        let unknown = matches!(read_gauges(text.as_bytes()), Err(StatsError::NoStat(_)));
+        let unknown = matches!(read_gauges([text.as_bytes()]), Err(StatsError::NoStat(_)));
         assert!(unknown, "{garbage}");
         let text = format!("{garbage}\n{GAUGES}");
         assert!(
-            matches!(read_gauges(text.as_bytes()), Err(StatsError::NoStat(_))),
+            matches!(read_gauges([text.as_bytes()]), Err(StatsError::NoStat(_))),
             "{garbage}"
         );
     }
@@ -111,23 +120,22 @@ fn whatever_is_no_stat_makes_the_whole_answer_unknown() {
 fn a_name_may_hold_a_colon_and_bytes_that_are_no_text() {
     let mut body = b"listener.a: b\xff.downstream_cx_active: 6\n".to_vec();
     body.extend_from_slice(GAUGES.as_bytes());
-    let gauges = read_gauges(&body).unwrap();
+    let gauges = read_gauges([&body[..]]).unwrap();
     assert_eq!(gauges.listeners["a: b\u{fffd}"].active, 6);
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_a_reader_panic(body in prop::collection::vec(any::<u8>(), 0..2000)) {
-        let _ = (read_gauges(&body), read_counters(&body), read_prefixes(&body));
+        let _ = (read_gauges([&body[..]]), read_counters([&body[..]]), read_prefixes([&body[..]]));
     }
 
     #[test]
     fn an_answer_is_read_alike_in_pieces_of_any_size(size in 1usize..200) {
-        let mut reader = GaugeReader::default();
-        for piece in GAUGES.as_bytes().chunks(size) {
-            prop_assert!(reader.take(piece).is_continue());
-        }
-        prop_assert_eq!(reader.finish(), read_gauges(GAUGES.as_bytes()));
+        let (gauges, counters) = (GAUGES.as_bytes(), COUNTERS.as_bytes());
+        prop_assert_eq!(read_gauges(gauges.chunks(size)), read_gauges([gauges]));
+        prop_assert_eq!(read_counters(counters.chunks(size)), read_counters([counters]));
+        prop_assert_eq!(read_prefixes(counters.chunks(size)), read_prefixes([counters]));
     }
 
     #[test]
@@ -135,7 +143,7 @@ proptest! {
         // Cut at any byte it is unknown, or has the admin's stats and lacks only what sorts after
         // them; the transport tells that it was cut.
         let cut = &GAUGES.as_bytes()[..cut.min(GAUGES.len())];
-        if let Ok(gauges) = read_gauges(cut) {
+        if let Ok(gauges) = read_gauges([cut]) {
             prop_assert!(gauges.listeners.contains_key("127.0.0.1_80"));
             prop_assert!(gauges.http.contains_key("ingress"));
         }
