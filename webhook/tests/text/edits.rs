@@ -410,6 +410,41 @@ fn a_key_with_a_question_mark_keeps_it() {
 }
 
 #[test]
+fn a_key_that_begins_with_a_colon_is_no_value_of_the_one_above() {
+    let removed = apply(
+        "? a\n:b c: 1\nd: 2\n",
+        &patch(json!([{"op": "remove", "path": "/a"}])),
+        &BTreeMap::new(),
+    );
+    assert_eq!(removed.unwrap().0, ":b c: 1\nd: 2\n");
+}
+
+#[test]
+fn what_is_added_behind_what_goes_takes_its_place_between_the_commas() {
+    let changes = json!([
+        {"op": "remove", "path": "/b"},
+        {"op": "remove", "path": "/c"},
+        add("/d", json!("x")),
+        add("/e", json!([])),
+    ]);
+    for (text, expected) in [
+        ("{a: 1, b: 2, c: [3]}\n", "{a: 1, d: x, e: []}\n"),
+        ("{a: 1, b: 2, c: [3],}\n", "{a: 1, d: x, e: [],}\n"),
+        (
+            "{\n  a: 1,\n  b: 2, # two\n  c: [3] # three\n}\n",
+            "{\n  a: 1,\n  d: x,\n  e: [] # three\n}\n",
+        ),
+        (
+            r#"{"a": 1, "b": 2, "c": [3]}"#,
+            r#"{"a": 1, "d": "x", "e": []}"#,
+        ),
+    ] {
+        let edited = apply(text, &patch(changes.clone()), &BTreeMap::new());
+        assert_eq!(edited.unwrap().0, expected);
+    }
+}
+
+#[test]
 fn an_anchor_that_nobody_repeats_does_not_matter() {
     case(
         "a: &x\n  b: 1\n",

@@ -117,14 +117,13 @@ impl Placer<'_> {
             } else {
                 skip_trivia(self.text, at)
             };
-            entry.explicit = self.byte(entry.start) == Some(b'?')
-                && self
-                    .byte(entry.start + 1)
-                    .is_none_or(|b| b" \t\r\n".contains(&b));
+            entry.explicit = self.byte(entry.start) == Some(b'?') && self.is_blank(entry.start + 1);
             let key_from = entry.start + usize::from(entry.explicit);
             at = self.place(entry.key, key_from)?;
             let colon = skip_trivia(self.text, at);
-            if self.byte(colon) == Some(b':') {
+            // The next key may begin with a colon: `? a` and then `:b: c`.
+            let begins_key = !flow && !self.is_blank(colon + 1);
+            if self.byte(colon) == Some(b':') && !begins_key {
                 entry.colon = Some(colon + 1);
                 at = colon + 1;
             } else if !flow && !entry.explicit {
@@ -145,6 +144,11 @@ impl Placer<'_> {
 
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
+    }
+
+    /// Whether a blank or a line's end stands there, or the text ends.
+    fn is_blank(&self, at: usize) -> bool {
+        self.byte(at).is_none_or(|byte| b" \t\r\n".contains(&byte))
     }
 
     /// The next indicator, which must be one of `any`.

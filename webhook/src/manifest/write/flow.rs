@@ -36,14 +36,6 @@ impl Writer<'_> {
         for index in (0..last).filter(|index| !stays[*index]) {
             self.replace_range(ranges[index].0, ranges[index + 1].0, String::new());
         }
-        if last + 1 < ranges.len() {
-            self.remove_tail(
-                ranges[last].1,
-                ranges[last + 1].0,
-                ranges[ranges.len() - 1].1,
-            );
-        }
-        let mut before: Option<usize> = None;
         let mut new: Vec<String> = Vec::new();
         for element in elements {
             match element {
@@ -66,13 +58,20 @@ impl Writer<'_> {
                         self.insert(ranges[*old].0, text);
                         new.clear();
                     }
-                    before = Some(*old);
                 }
             }
         }
-        if let (Some(before), false) = (before, new.is_empty()) {
-            let between = self.between(spread, ranges[0].0);
-            self.append_flow(ranges[before].1, spread, &between, &new);
+        let kept = ranges[last].1;
+        let between = self.between(spread, ranges[0].0);
+        match (&ranges[last + 1..], new.is_empty()) {
+            ([], true) => {}
+            ([], false) => self.append_flow(kept, spread, &between, &new),
+            ([first, ..], true) => self.remove_tail(kept, first.0, ranges[ranges.len() - 1].1),
+            // The new ones between the commas of the old ones.
+            ([first, ..], false) => {
+                let end = ranges[ranges.len() - 1].1;
+                self.replace_range(first.0, end, new.join(&between));
+            }
         }
     }
 
