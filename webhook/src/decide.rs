@@ -54,6 +54,8 @@ pub(crate) enum Seen<'s> {
     Envoys(&'s [Envoy<'s>]),
     Native(bool, NativeBecause),
     Faults(&'s [Fault]),
+    /// Warnings that ask for nothing.
+    Notes(&'s [String]),
 }
 
 /// Tells what is seen to somebody who explains it.
@@ -71,6 +73,8 @@ struct Case<'c> {
     settings: &'c Settings,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    /// Those of the warnings that ask for nothing: what was done is what it should be.
+    notes: Vec<String>,
     place: Option<Place>,
 }
 
@@ -81,6 +85,12 @@ impl Case<'_> {
 
     fn warn(&mut self, message: impl Into<String>) {
         self.warnings.push(message.into());
+    }
+
+    fn note(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.notes.push(message.clone());
+        self.warnings.push(message);
     }
 }
 
@@ -126,6 +136,7 @@ pub(crate) fn examine(
         settings: &resolution.settings,
         faults: [faults, resolution.faults].concat(),
         warnings,
+        notes: Vec::new(),
         place,
     };
     match existing::find(&pod) {
@@ -141,7 +152,8 @@ pub(crate) fn examine(
             build::build(case, observe)
         }
         Some(Named::Ours(existing)) if existing.is_hand_written() => {
-            case.warn("the sidecar was written by hand, with flags of its own: left as it is");
+            case.note("the sidecar was written by hand, with flags of its own: left as it is");
+            observe(Seen::Notes(&case.notes));
             Ok(skip(SkipReason::AlreadyInjected, case.warnings))
         }
         Some(Named::Ours(existing)) => match request.origin {

@@ -10,7 +10,7 @@ use crate::decide::{NativeBecause, OptIn, Seen, examine};
 use crate::decision::{DecideError, Decision, Request};
 use crate::envoy::{AdminBecause, Because, Envoy};
 use crate::inspect::injection_faults;
-use crate::message::printable;
+use crate::message::{fit, printable};
 use crate::settings::{Settings, Source};
 
 /// A decision with everything that led to it.
@@ -44,9 +44,13 @@ pub struct Explanation {
     /// What is wrong with the injection that the pod already has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub injection_faults: Vec<String>,
-    /// What a person should know.
+    /// What a person should look at, and could mend.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What a person should know, and need not do anything about. The webhook tells it as a warning,
+    /// since the API server has nothing else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// An Envoy of the pod.
@@ -112,8 +116,13 @@ pub struct Change {
 /// # Errors
 /// As [`decide`](crate::decide).
 pub fn explain(request: &Request<'_>) -> Result<(Decision, Explanation), DecideError> {
-    let mut notes = Notes::default();
-    let decision = examine(request, None, &mut |seen| notes.take(seen))?;
+    let mut seen = Collected::default();
+    let decision = examine(request, None, &mut |one| seen.take(one))?;
+    let (notes, warnings) = decision
+        .warnings()
+        .iter()
+        .cloned()
+        .partition(|warning| seen.notes.contains(warning));
     let changes = match &decision {
         Decision::Inject { patch, .. } => changes(request.pod, patch),
         Decision::Skip { .. } | Decision::Reject { .. } => Vec::new(),
@@ -122,28 +131,30 @@ pub fn explain(request: &Request<'_>) -> Result<(Decision, Explanation), DecideE
         result: decision.result(),
         reason: decision.reason(),
         because: decision.in_words(),
-        opted_in_through: notes.opted_in_through,
-        envoys: notes.envoys,
-        sidecar: notes.sidecar,
-        settings: notes.settings,
+        opted_in_through: seen.opted_in_through,
+        envoys: seen.envoys,
+        sidecar: seen.sidecar,
+        settings: seen.settings,
         changes,
-        faults: notes.faults,
+        faults: seen.faults,
         injection_faults: injection_faults(request.pod),
-        warnings: decision.warnings().to_vec(),
+        warnings,
+        notes,
     };
     Ok((decision, explanation))
 }
 
 #[derive(Default)]
-struct Notes {
+struct Collected {
     opted_in_through: Option<&'static str>,
     envoys: Vec<FoundEnvoy>,
     sidecar: Option<SidecarKind>,
     settings: Vec<Setting>,
     faults: Vec<String>,
+    notes: Vec<String>,
 }
 
-impl Notes {
+impl Collected {
     fn take(&mut self, seen: Seen<'_>) {
         match seen {
             Seen::OptedIn(OptIn::Pod) => self.opted_in_through = Some("pod"),
@@ -156,6 +167,8 @@ impl Notes {
                     because: native_because(because),
                 });
             }
+            // As they are sent, so that they are found among the warnings again.
+            Seen::Notes(notes) => self.notes = fit(notes.to_vec()),
             Seen::Faults(faults) => {
                 self.faults = faults.iter().map(|fault| fault.message.clone()).collect();
             }

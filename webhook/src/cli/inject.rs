@@ -90,9 +90,10 @@ fn say(manifest: &Manifest, outcome: &Outcome) -> Vec<String> {
         Done::Left(reason) => Some(format!("left as it is: {}", reason.in_words())),
     };
     let done = done.map(|done| format!("{name}: {done}"));
-    let warnings = outcome
-        .warnings
-        .iter()
-        .map(|said| format!("{name}: warning: {said}"));
-    done.into_iter().chain(warnings).collect()
+    let warnings = outcome.warnings.iter().map(|said| ("warning", said));
+    let notes = outcome.notes.iter().map(|said| ("to know", said));
+    let said = warnings
+        .chain(notes)
+        .map(|(kind, said)| format!("{name}: {kind}: {said}"));
+    done.into_iter().chain(said).collect()
 }

@@ -1,17 +1,14 @@
 //! What the webhook knows of its cluster, told on the command line.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::defaults::{DefaultsArgs, bare, pair};
 use super::exit::{Exit, Failure};
 use super::input::Manifest;
-use crate::annotations::PREFIX;
-use crate::manifest::{Pod, namespaces};
-use crate::{
-    Configuration, InstallationDefaults, KubernetesVersion, Namespace, UnknownKeys, VersionError,
-};
+use crate::manifest::{Pod, objects};
+use crate::{Configuration, KubernetesVersion, Namespace, UnknownKeys, VersionError};
 
 /// Where kubectl puts what names no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -20,17 +17,8 @@ const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Installation and cluster")]
 pub(super) struct InstallationArgs {
-    /// The defaults of the annotations: the file that the webhook's installation has
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    defaults: Option<PathBuf>,
-
-    /// A default of an annotation, over those of the file: `--set drain-timeout=60s`
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    set: Vec<(String, String)>,
-
-    /// The image of the sidecar: the same as `--set image=IMAGE`
-    #[arg(long)]
-    image: Option<String>,
+    #[command(flatten)]
+    defaults: DefaultsArgs,
 
     /// Let pods and namespaces choose the image of the sidecar
     #[arg(long)]
@@ -77,7 +65,9 @@ impl InstallationArgs {
     pub(super) fn read(&self, manifests: &[Manifest]) -> Result<Installation, Failure> {
         let function = Function::of(manifests)?;
         let configuration = Configuration {
-            defaults: self.read_defaults(&function)?,
+            defaults: self
+                .defaults
+                .read(manifests, &function.defaults, FUNCTION_CONFIG)?,
             kubernetes: self.kubernetes_version.or(function.kubernetes),
             image_choice: self.image_choice,
             unknown_keys: self.unknown_keys,
@@ -90,49 +80,6 @@ impl InstallationArgs {
                 annotations: self.namespace_annotation.iter().cloned().collect(),
             },
             ..Installation::new(configuration, manifests)
-        })
-    }
-
-    fn read_defaults(&self, function: &Function) -> Result<InstallationDefaults, Failure> {
-        let mut defaults = Map::new();
-        if let Some(path) = &self.defaults {
-            let fault = |exit, fault: &dyn std::fmt::Display| {
-                Failure::new(exit, format!("{}: {fault}", path.display()))
-            };
-            let text = std::fs::read_to_string(path).map_err(|e| fault(Exit::NoInput, &e))?;
-            InstallationDefaults::parse(&text).map_err(|e| fault(Exit::Usage, &e))?;
-            match crate::yaml::read(&text) {
-                Ok(Value::Object(entries)) => {
-                    let named = entries.into_iter();
-                    defaults.extend(named.map(|(key, value)| (bare(&key).to_owned(), value)));
-                }
-                Ok(_) => {}
-                Err(error) => return Err(fault(Exit::Usage, &error)),
-            }
-        }
-        for (key, value) in &function.defaults {
-            defaults.insert(key.clone(), value.clone());
-        }
-        let image = self
-            .image
-            .iter()
-            .map(|image| ("image".to_owned(), image.clone()));
-        for (key, value) in self.set.iter().cloned().chain(image) {
-            defaults.insert(bare(&key).to_owned(), Value::String(value));
-        }
-        let text = Value::Object(defaults).to_string();
-        // The file has been read alone: what is wrong now came on top of it.
-        let place = if function.defaults.is_empty() {
-            "--set, --image"
-        } else {
-            FUNCTION_CONFIG
-        };
-        InstallationDefaults::parse(&text).map_err(|error| {
-            let messages = error.faults.iter().map(|fault| format!("{place}: {fault}"));
-            Failure {
-                exit: Exit::Usage,
-                messages: messages.collect(),
-            }
         })
     }
 }
@@ -177,9 +124,9 @@ impl Function {
 impl Installation {
     /// With the namespaces that are among the manifests.
     pub(super) fn new(configuration: Configuration, manifests: &[Manifest]) -> Self {
-        let objects = manifests.iter().flat_map(|manifest| &manifest.documents);
-        let objects = objects.flat_map(|document| namespaces(&document.value));
-        let known = objects
+        let documents = manifests.iter().flat_map(|manifest| &manifest.documents);
+        let known = documents
+            .flat_map(|document| objects(&document.value, "v1", "Namespace"))
             .map(Namespace::from_object)
             .map(|n| (n.name.clone(), n))
             .collect();
@@ -202,15 +149,6 @@ impl Installation {
             },
         }
     }
-}
-
-fn bare(key: &str) -> &str {
-    key.strip_prefix(PREFIX).unwrap_or(key)
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn unknown_keys(text: &str) -> Result<UnknownKeys, String> {

@@ -5,6 +5,7 @@
 
 mod check;
 mod completions;
+mod defaults;
 mod diff;
 mod exit;
 mod inject;

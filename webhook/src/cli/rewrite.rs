@@ -13,7 +13,8 @@ use super::installation::Installation;
 use crate::manifest::{Change, Document, EditError, Pod, edit, pods};
 use crate::warn;
 use crate::{
-    Action, Configuration, DecideError, Decision, Origin, Request, SkipReason, decide, uninject,
+    Action, Configuration, DecideError, Decision, Explanation, Origin, Request, SkipReason, decide,
+    explain, uninject,
 };
 use reversible::{Patched, Text, apply_reversibly, sources_of, without_sources};
 
@@ -31,6 +32,7 @@ pub(super) struct Outcome {
     pub(super) place: Place,
     pub(super) done: Done,
     pub(super) warnings: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +124,7 @@ pub(super) fn take_back(manifest: &Manifest) -> Result<Rewritten, Failure> {
                     place,
                     done: Done::Bare,
                     warnings: Vec::new(),
+                    notes: Vec::new(),
                 });
             }
             Ok(Some(removal)) => {
@@ -131,6 +134,7 @@ pub(super) fn take_back(manifest: &Manifest) -> Result<Rewritten, Failure> {
                     place,
                     done: Done::Removed,
                     warnings,
+                    notes: Vec::new(),
                 });
             }
             Err(error) => refused.push(format!("{}: {error}", display(manifest, &place))),
@@ -198,43 +202,41 @@ impl Injection<'_> {
         let mut patched = Vec::new();
         for place in places(&self.documents) {
             let misplaced = misplaced(&self.documents, &place);
-            let (done, mut warnings) = match self.decide(&place) {
-                Ok(Decision::Skip { reason, warnings }) => (Done::Left(reason), warnings),
-                Ok(Decision::Inject {
-                    action,
-                    patch,
-                    warnings,
-                }) => {
-                    let done = match action {
-                        Action::Injected => Done::Injected,
-                        Action::Completed => Done::Completed,
-                        Action::Upgraded => Done::Upgraded,
-                    };
-                    match done {
-                        Done::Upgraded => self.upgrade(&place, patch),
-                        _ => patched.push(Patched {
-                            place: place.clone(),
-                            patch,
-                        }),
-                    }
-                    (done, warnings)
-                }
-                Ok(Decision::Reject { messages, .. }) => {
-                    let name = display(self.manifest, &place);
-                    self.refused
-                        .extend(messages.iter().map(|said| format!("{name}: {said}")));
-                    continue;
-                }
+            let (decision, explained) = match self.decide(&place) {
+                Ok(decided) => decided,
                 Err(error) => {
                     self.fault(&place, &error);
                     continue;
                 }
             };
-            warnings.extend(misplaced);
+            let done = match decision {
+                Decision::Skip { reason, .. } => Done::Left(reason),
+                Decision::Inject { action, patch, .. } => match action {
+                    Action::Upgraded => {
+                        self.upgrade(&place, patch);
+                        Done::Upgraded
+                    }
+                    Action::Injected | Action::Completed => {
+                        let place = place.clone();
+                        patched.push(Patched { place, patch });
+                        match action {
+                            Action::Completed => Done::Completed,
+                            _ => Done::Injected,
+                        }
+                    }
+                },
+                Decision::Reject { messages, .. } => {
+                    let name = display(self.manifest, &place);
+                    self.refused
+                        .extend(messages.iter().map(|said| format!("{name}: {said}")));
+                    continue;
+                }
+            };
             self.outcomes.push(Outcome {
                 place,
                 done,
-                warnings,
+                warnings: [explained.warnings, misplaced].concat(),
+                notes: explained.notes,
             });
         }
         if !self.refused.is_empty() || patched.is_empty() {
@@ -250,8 +252,8 @@ impl Injection<'_> {
         }
     }
 
-    fn decide(&self, place: &Place) -> Result<Decision, DecideError> {
-        decide(&Request {
+    fn decide(&self, place: &Place) -> Result<(Decision, Explanation), DecideError> {
+        explain(&Request {
             pod: pod_value(&self.documents, place),
             namespace: Some(&self.installation.namespace_of(&place.pod)),
             configuration: &self.installation.configuration,

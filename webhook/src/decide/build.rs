@@ -41,6 +41,7 @@ pub(super) fn build(mut case: Case<'_>, observe: Observer<'_>) -> Result<Decisio
     let (native, because) = native(&mut case);
     observe(Seen::Native(native, because));
     let plan = plan(&mut case, &envoys, native);
+    observe(Seen::Notes(&case.notes));
     let Some(plan) = plan.filter(|_| case.faults.is_empty()) else {
         return Ok(refuse(case, observe));
     };
@@ -52,6 +53,7 @@ pub(super) fn build(mut case: Case<'_>, observe: Observer<'_>) -> Result<Decisio
         return Ok(skip(SkipReason::MeantToEnd, case.warnings));
     }
     tell(&mut case, &envoys);
+    observe(Seen::Notes(&case.notes));
     let mut draft = Draft::of(case.request.pod, Status::begin());
     for (container, hook) in plan.hooks {
         draft.set(&hook::place(container), hook);
@@ -191,13 +193,13 @@ fn envoy_hooks<'c>(case: &mut Case<'_>, envoys: &[Envoy<'c>]) -> Vec<&'c Contain
                      to have drainhook's in its place, or \"keep\" if it calls /shutdown itself"
                 ),
             ),
-            PreStop::Keep => case.warn(format!(
+            PreStop::Keep => case.note(format!(
                 "Envoy {name} keeps its own preStop hook ({kind}): it must call \
                  http://127.0.0.1:{}/shutdown and wait for the answer",
                 case.settings.port.value
             )),
             PreStop::Replace => {
-                case.warn(format!(
+                case.note(format!(
                     "the preStop hook ({kind}) of Envoy {name} gives way to ours"
                 ));
                 ours.push(container);
@@ -267,7 +269,7 @@ fn tell(case: &mut Case<'_>, envoys: &[Envoy<'_>]) {
     let (pod, settings) = (case.pod, case.settings);
     let needed = settings.grace_period();
     if let Some(old) = pod.grace.filter(|old| *old < needed) {
-        case.warn(format!(
+        case.note(format!(
             "terminationGracePeriodSeconds is raised from {old} to {needed}: drain-timeout {} and \
              5 s; set drainhook.io/drain-timeout for less",
             duration_text(settings.drain_timeout.value)

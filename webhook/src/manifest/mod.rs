@@ -30,4 +30,4 @@ mod write;
 
 pub use document::{Document, Format, MAX_BYTES, SyntaxError, parse};
 pub use edit::{Change, EditError, Edited, edit, edit_bytes};
-pub use pods::{Pod, namespaces, pods};
+pub use pods::{Pod, objects, pods};

@@ -67,12 +67,12 @@ pub fn pods(document: &Value) -> Vec<Pod> {
     pods
 }
 
-/// All objects of kind Namespace of a document.
+/// All objects of a kind of a document, also those inside of lists.
 #[must_use]
-pub fn namespaces(document: &Value) -> Vec<&Value> {
+pub fn objects<'v>(document: &'v Value, api_version: &str, kind: &str) -> Vec<&'v Value> {
     let mut pointers = Vec::new();
     for_each_object(document, &mut |pointer, object| {
-        if object["apiVersion"] == "v1" && object["kind"] == "Namespace" {
+        if object["apiVersion"] == api_version && object["kind"] == kind {
             pointers.push(pointer.to_owned());
         }
     });
@@ -137,7 +137,7 @@ mod tests {
         ]});
         assert_eq!(pods(&list)[0].pointer, "/items/1/items/0");
         assert_eq!(pods(&list)[0].display(), "pod/a");
-        assert_eq!(namespaces(&list).len(), 1);
+        assert_eq!(objects(&list, "v1", "Namespace").len(), 1);
     }
 
     #[test]

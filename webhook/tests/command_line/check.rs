@@ -67,15 +67,49 @@ fn what_is_to_be_fixed_fails_the_check() {
 
 #[test]
 fn warnings_fail_a_strict_check_only() {
-    let text = POD.replace("spec:\n", "spec:\n  terminationGracePeriodSeconds: 30\n");
-    assert_eq!(piped(&["check"], &text).status, 0);
-    let strict = piped(&["check", "--strict"], &text);
-    assert_eq!(strict.status, 1, "{}", strict.out);
+    let text = POD.replace("spec:\n", "spec:\n  hostNetwork: true\n");
+    let run = piped(&["check"], &text);
+    assert_eq!(run.status, 0, "{run:?}");
     assert!(
-        strict
-            .out
-            .contains("  to know: terminationGracePeriodSeconds is raised")
+        run.out
+            .contains("  warning: Envoy is reached through the node"),
+        "{}",
+        run.out
     );
+    assert!(run.out.ends_with("0 faults, 1 warning\n"), "{}", run.out);
+    assert_eq!(piped(&["check", "--strict"], &text).status, 1);
+    let mended = text.replace("spec:", "    drainhook.io/min-drain: 30s\nspec:");
+    assert_eq!(piped(&["check", "--strict"], &mended).status, 0);
+}
+
+/// Nobody could mend it, so that no pipeline may stop at it.
+#[test]
+fn what_is_as_it_should_be_passes_a_strict_check() {
+    let hook = "    lifecycle: {preStop: {exec: {command: [sleep, \"5\"]}}}\n";
+    for (said, text) in [
+        (
+            "terminationGracePeriodSeconds is raised",
+            POD.replace("spec:\n", "spec:\n  terminationGracePeriodSeconds: 60\n"),
+        ),
+        (
+            "gives way to ours",
+            POD.replace("spec:", "    drainhook.io/pre-stop: replace\nspec:") + hook,
+        ),
+        (
+            "keeps its own preStop hook",
+            POD.replace("spec:", "    drainhook.io/pre-stop: keep\nspec:") + hook,
+        ),
+    ] {
+        let run = piped(&["check", "--strict"], &text);
+        assert_eq!(run.status, 0, "{run:?}");
+        let line = run.out.lines().find(|line| line.contains(said)).unwrap();
+        assert!(line.starts_with("  to know: "), "{line}");
+        let (_, json) = json(&[], &text);
+        assert_eq!(json["pods"][0]["warnings"], Value::Null, "{json}");
+        assert!(json["pods"][0]["notes"][0].as_str().unwrap().contains(said));
+        let injected = piped(&["inject"], &text);
+        assert!(injected.err.contains(": to know: "), "{}", injected.err);
+    }
 }
 
 #[test]

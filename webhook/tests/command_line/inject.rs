@@ -6,6 +6,19 @@ use serde_json::Value;
 
 use super::program::{POD, REFUSED, drainhook, piped};
 
+/// As the chart renders it.
+const INSTALLATION: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: drainhook-defaults
+  namespace: drainhook
+data:
+  defaults.yaml: |
+    # The installation's defaults of the annotations.
+    drain-timeout: 60s
+";
+
 #[test]
 fn a_pod_on_standard_input_comes_out_with_its_drain() {
     let run = piped(&["inject"], POD);
@@ -205,6 +218,76 @@ fn the_installations_defaults_come_from_its_file_and_flags_go_before() {
     assert_eq!(run.status, 64);
     assert_eq!(run.err.lines().count(), 2, "{}", run.err);
     assert!(run.err.contains("did you mean port?"), "{}", run.err);
+}
+
+#[test]
+fn the_installations_defaults_come_from_its_config_map_in_a_manifest() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("install.yaml");
+    fs::write(&file, INSTALLATION).unwrap();
+    let run = piped(&["inject", "--defaults", file.to_str().unwrap()], POD);
+    assert!(
+        run.out.contains("terminationGracePeriodSeconds: 65"),
+        "{run:?}"
+    );
+    fs::write(&file, INSTALLATION.replace("defaults.yaml", "other.yaml")).unwrap();
+    let run = piped(&["inject", "--defaults", file.to_str().unwrap()], POD);
+    assert_eq!(run.status, 64, "{run:?}");
+    assert!(
+        run.err.contains("none of its ConfigMaps has the key"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn the_installations_config_map_may_be_among_the_manifests_if_it_is_named() {
+    let both = format!("{INSTALLATION}---\n{POD}");
+    let raised = "terminationGracePeriodSeconds: 65";
+    // Not unless it is asked for: whose installation it is, nobody can tell from here.
+    assert!(!piped(&["inject"], &both).out.contains(raised));
+    for name in ["drainhook-defaults", "drainhook/drainhook-defaults"] {
+        let run = piped(&["inject", "--defaults-from", name], &both);
+        assert!(run.out.contains(raised), "{run:?}");
+        assert!(run.out.starts_with(INSTALLATION), "{run:?}");
+    }
+    for (name, text, said) in [
+        ("drainhook", &both, "there is drainhook/drainhook-defaults"),
+        ("drainhook-defaults", &POD.to_owned(), "no such ConfigMap"),
+        (
+            "drainhook-defaults",
+            &format!(
+                "{both}---\n{}",
+                INSTALLATION.replace("namespace: drainhook", "namespace: other")
+            ),
+            "means each of drainhook/drainhook-defaults, other/drainhook-defaults",
+        ),
+        (
+            "drainhook-defaults",
+            &both.replace("drain-timeout", "drain-timeuot"),
+            "defaults.yaml: \"drain-timeuot\" is not a key of drainhook: did you mean",
+        ),
+    ] {
+        let run = piped(&["inject", "--defaults-from", name], text);
+        assert_eq!(run.status, 64, "{run:?}");
+        assert!(run.err.contains(said), "{run:?}");
+    }
+}
+
+#[test]
+fn a_namespace_among_the_manifests_opts_in_and_sets_defaults() {
+    let quiet = POD.replace("  annotations:\n    drainhook.io/inject: \"true\"\n", "");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels:\n    drainhook.io/inject: enabled\n  annotations:\n    drainhook.io/drain-timeout: 90s\n";
+    let run = piped(&["inject"], &format!("{quiet}---\n{namespace}"));
+    assert!(
+        run.out.contains("terminationGracePeriodSeconds: 95"),
+        "{run:?}"
+    );
+    let both = format!("{INSTALLATION}---\n{namespace}---\n{quiet}");
+    let run = piped(&["inject", "--defaults-from", "drainhook-defaults"], &both);
+    assert!(
+        run.out.contains("terminationGracePeriodSeconds: 95"),
+        "{run:?}"
+    );
 }
 
 #[test]

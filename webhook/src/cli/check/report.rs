@@ -36,6 +36,7 @@ impl Report {
         for pod in pods {
             let silent = pod.explanation.reason == "not-opted-in"
                 && pod.explanation.warnings.is_empty()
+                && pod.explanation.notes.is_empty()
                 && pod.explanation.injection_faults.is_empty();
             if self.all || !silent {
                 self.pod(pod);
@@ -73,7 +74,8 @@ impl Report {
         }
         self.list("to fix", Ink::Red, &explained.faults);
         self.list("broken", Ink::Red, &explained.injection_faults);
-        self.list("to know", Ink::Yellow, &explained.warnings);
+        self.list("warning", Ink::Yellow, &explained.warnings);
+        self.list("to know", Ink::Bold, &explained.notes);
         for envoy in &explained.envoys {
             self.envoy(envoy);
         }
