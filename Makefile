@@ -41,7 +41,7 @@ sidecar: target-musl ## the sidecar, static and small
 	$(CARGO) build --package shutdown-manager --profile sidecar $(SIDECAR_TARGET)
 
 .PHONY: test
-test: fmt-check lint each unit size manifests-check envoy rollout tools apiserver node ## everything that CI runs
+test: fmt-check lint each unit fuzz-check size manifests-check envoy rollout tools apiserver node ## everything that CI runs
 
 .PHONY: fmt
 fmt: ## format the code
@@ -63,8 +63,23 @@ each: ## does each crate build without the others?
 
 .PHONY: unit
 unit: target-musl ## unit, property and golden tests of every crate
-	$(CARGO) test --locked --workspace --exclude drainhook-tests
+	$(CARGO) test --locked --workspace --exclude drainhook-tests --exclude drainhook-fuzz
 	$(CARGO) test --locked --package drainhook-tests --lib --bins --test load --test server
+
+.PHONY: fuzz-check
+fuzz-check: ## fuzzing, bounded: what was found worth keeping, and 10,000 inputs more each
+	@fuzz/run check
+
+.PHONY: fuzz
+fuzz: ## fuzzing for longer: each target for MINUTES (10); needs a C++ compiler
+	@fuzz/run long $(or $(MINUTES),10)
+
+.PHONY: mutants
+# A property that fails need not be made small to count.
+mutants: export PROPTEST_MAX_SHRINK_ITERS := 0
+mutants: ## change the two cores in each small way: does a test notice? needs cargo-mutants
+	$(CARGO) mutants --package shutdown-manager --file 'sidecar/src/drain/**' --output target/mutants/sidecar -- --lib
+	$(CARGO) mutants --package drainhook-webhook --output target/mutants/webhook -- --lib --test goldens --test properties
 
 .PHONY: size
 size: sidecar ## is the sidecar small and static?

@@ -32,6 +32,17 @@ enum Cause {
     Answer(#[from] serde_json::Error),
 }
 
+impl ReviewerError {
+    /// Whether the body is not to blame: the server would answer 500.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self.0,
+            Cause::Engine(EngineError::Defect(_)) | Cause::Answer(_)
+        )
+    }
+}
+
 impl Reviewer {
     /// For a cluster of this version.
     #[must_use]
