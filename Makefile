@@ -118,8 +118,9 @@ manifests-check: ## is manifests/install.yaml what the chart renders, and the ch
 	$$(tests/tools/build helm) lint --strict --quiet manifests/chart
 
 .PHONY: bench
-bench: ## drainhook beside a Go webhook, in one run; needs Go
+bench: ## drainhook beside a Go webhook, and 10,000 creations a minute; needs Go and root
 	$(CARGO) run --release --quiet --package drainhook-tests --bin bench
+	$(CARGO) run --release --quiet --package drainhook-tests --bin creations
 
 .PHONY: bench-rollouts
 bench-rollouts: target-musl ## drainhook beside Contour's and Envoy Gateway's managers on nodes; needs Go, root

@@ -33,6 +33,7 @@ pub(super) struct Asked {
 }
 
 /// Latencies in their order.
+#[derive(Debug)]
 pub(super) struct Samples(Vec<Duration>);
 
 impl Samples {

@@ -1,6 +1,7 @@
 //! The load benchmark of the webhook: two servers, one client.
 
 mod client;
+mod creations;
 mod report;
 mod server;
 
@@ -9,10 +10,13 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
-pub use self::report::report;
 use self::{
     client::{Client, Samples},
     server::Server,
+};
+pub use self::{
+    creations::{Created, Creations},
+    report::report,
 };
 
 /// How much is asked.
