@@ -1,6 +1,7 @@
 //! The server as a whole: its router without a socket, and its ports on loopback.
 
 mod answers;
+mod exchanges;
 mod hostile;
 mod live;
 mod memory;

@@ -32,6 +32,22 @@ async fn a_connection_is_kept_for_many_reviews() {
 }
 
 #[tokio::test]
+async fn a_panic_costs_its_own_request_and_not_even_the_connection() {
+    let live = Live::start_with(Box::new(Poisoned(decider())), Settings::default()).await;
+    let mut poison = review("u-live", &envoy_pod());
+    poison["request"]["name"] = json!("poison");
+    let poison = request(&poison.to_string());
+    let mut stream = live.connect().await;
+    for _ in 0..3 {
+        assert_eq!(exchange(&mut stream, &poison).await.unwrap().status, 500);
+        let answer = exchange(&mut stream, &usual_request()).await.unwrap();
+        assert!(answer.is_patched(), "{answer:?}");
+    }
+    assert_eq!(live.api.metrics.panics.get(), 3);
+    assert_eq!(live.api.metrics.connections_accepted.get(), 1);
+}
+
+#[tokio::test]
 async fn only_http_1_1_is_spoken() {
     let live = Live::start(Settings::default()).await;
     let stream = live.connect().await;
