@@ -1,7 +1,6 @@
 //! drainhook beside the other ways of ending Envoy's pods: the same gateway, the same load, on the
 //! same nodes, one after the other in one run.
 
-mod memory;
 mod shape;
 
 use std::fmt;
@@ -10,7 +9,6 @@ use anyhow::Result;
 
 pub use shape::Manager;
 
-use self::memory::Memory;
 use crate::{
     load::Mix,
     stage::{Scene, Stage},
@@ -42,10 +40,10 @@ pub struct Outcome {
     pub gone: Vec<f64>,
     /// For each drain whose moment is known: seconds from when it was due, by what the clients saw.
     pub late: Vec<f64>,
-    /// Bytes resident before the drain; none without a manager.
-    pub idle: Option<u64>,
-    /// The most bytes resident at a time in the manager's container, its hook's process included.
-    pub peak: Option<u64>,
+    /// Bytes resident in the manager's container before the load; 0 without a manager.
+    pub idle: u64,
+    /// The most bytes resident there at a time, the process of its hook included.
+    pub most: u64,
     /// A line for each failed request.
     pub failures: Vec<String>,
 }
@@ -77,13 +75,13 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
     }
     let scene = Scene::open(stage).await?;
     let gateway = scene.put_up(manager.gateway(image.as_ref())).await?;
-    let idle = Memory::of(&gateway.lives());
+    let idle = gateway.resident();
     let traffic = gateway.load(Mix::standard()).await?;
-    let sampler = memory::sample(&gateway);
+    let memory = gateway.watch_memory();
     for _ in 0..rollouts {
         gateway.roll().await?;
     }
-    let peak = sampler.stop().await?;
+    let most = memory.stop().await?;
     let record = traffic.stop().await?;
     let mut ended = gateway.forget_the_gone();
     ended.sort_by_key(|life| life.deleted);
@@ -101,8 +99,8 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
             .filter_map(|life| Some(life.took()?.as_secs_f64()))
             .collect(),
         late: verdicts.map(|verdict| verdict.seconds_off()).collect(),
-        idle: idle.bytes(),
-        peak: peak.bytes(),
+        idle,
+        most,
         failures: record.describe_failures(),
     })
 }
@@ -111,9 +109,9 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_rollout = self.failed as f64 / self.rollouts.max(1) as f64;
-        let memory = |bytes: Option<u64>| match bytes {
-            Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
-            None => "–".to_owned(),
+        let memory = |bytes: u64| match bytes {
+            0 => "–".to_owned(),
+            bytes => format!("{:.1} MB", bytes as f64 / 1e6),
         };
         write!(
             f,
@@ -125,7 +123,7 @@ impl fmt::Display for Outcome {
             spread(&self.gone),
             spread(&self.late),
             memory(self.idle),
-            memory(self.peak),
+            memory(self.most),
         )
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The container, as every one of them is called.
-pub(super) const CONTAINER: &str = "shutdown-manager";
+const CONTAINER: &str = "shutdown-manager";
 
 /// Where the program is in the image.
 const PROGRAM: &str = "/usr/local/bin/manager";

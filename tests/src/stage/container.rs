@@ -65,13 +65,6 @@ impl Container {
         processes.filter_map(|pid| status(pid, "VmRSS:")).sum()
     }
 
-    /// The most memory that any of its processes has had resident, in bytes.
-    pub fn peak_resident(&self) -> u64 {
-        let processes = self.processes().into_iter();
-        let peaks = processes.filter_map(|pid| status(pid, "VmHWM:"));
-        peaks.max().unwrap_or_default()
-    }
-
     /// Where its cgroup of a controller is on this machine, such as that of `memory`.
     ///
     /// # Errors

@@ -13,10 +13,13 @@ use kube::{
 };
 use tokio::time::sleep;
 
-use super::{Container, Gateway, Life, NodeBalancer, Ports, Scene, Witness, witness::is_ready};
+use super::{
+    Container, Gateway, Life, MemoryWatch, NodeBalancer, Ports, Scene, Witness, memory,
+    witness::is_ready,
+};
 use crate::{
     cluster::Traffic,
-    load::{Balancer, Mix, Record, Target, serves},
+    load::{Balancer, Mix, Target, serves},
     wait::until,
 };
 
@@ -70,9 +73,14 @@ impl<'a> Deployed<'a> {
         self.ports
     }
 
-    /// Who sees what becomes of its pods.
-    pub fn witness(&self) -> Arc<Witness> {
-        Arc::clone(&self.witness)
+    /// What the largest of its pods' managers has resident now, in bytes; 0 without any.
+    pub fn resident(&self) -> u64 {
+        memory::resident(&self.lives())
+    }
+
+    /// Watches the memory of its pods' managers from now on.
+    pub fn watch_memory(&self) -> MemoryWatch {
+        MemoryWatch::start(Arc::clone(&self.witness))
     }
 
     /// Its pods' lives so far.
@@ -275,15 +283,6 @@ impl<'a> Deployed<'a> {
         .await
     }
 
-    /// How late each drain so far ended, in seconds, by what the clients saw.
-    pub fn seconds_late(&self, record: &Record) -> Vec<f64> {
-        let lives = self.lives();
-        let verdicts = lives
-            .iter()
-            .filter_map(|life| life.verdict(record, self.ports.traffic));
-        verdicts.map(|verdict| verdict.seconds_off()).collect()
-    }
-
     /// How many pods there are to be, once the controller has made all of them after the current
     /// template.
     async fn wanted_when_current(&self) -> Option<usize> {
@@ -317,7 +316,7 @@ impl<'a> Deployed<'a> {
 ///
 /// # Errors
 /// When too few answers came in three minutes.
-pub async fn until_flowing(traffic: &Traffic) -> Result<()> {
+async fn until_flowing(traffic: &Traffic) -> Result<()> {
     let before = traffic.count().answered;
     until("requests are answered", async || {
         (traffic.count().answered >= before + FLOWING).then_some(())

@@ -9,6 +9,7 @@ mod balancer;
 mod container;
 mod deployed;
 mod gateway;
+mod memory;
 mod witness;
 
 use std::{
@@ -29,15 +30,15 @@ use tokio::{runtime::Runtime, sync::OnceCell};
 
 pub use balancer::NodeBalancer;
 pub use container::Container;
-pub use deployed::{Deployed, until_flowing};
+pub use deployed::Deployed;
 pub use gateway::{Gateway, Ports};
+pub use memory::MemoryWatch;
 pub use witness::{Life, Witness};
 
 use crate::{
     cluster::{Cluster, Image, Network},
     envoy::Wanted,
     installation::{Installation, Replica},
-    wait::until,
 };
 
 /// Where the application behind every Envoy is: a Service, the same for all scenes.
@@ -282,14 +283,6 @@ impl<'a> Scene<'a> {
             self.cluster().apply(&object).await?;
         }
         Deployed::new(self, gateway, ports, witness).await
-    }
-
-    /// Waits until what it asks for is there.
-    ///
-    /// # Errors
-    /// When it has not come in three minutes.
-    pub async fn until<T>(&self, what: &str, probe: impl AsyncFnMut() -> Option<T>) -> Result<T> {
-        until(what, probe).await
     }
 }
 

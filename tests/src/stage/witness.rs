@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The sidecar's container.
-const SIDECAR: &str = "shutdown-manager";
+pub(super) const SIDECAR: &str = "shutdown-manager";
 
 /// The life of a pod, as far as it has come.
 #[derive(Clone, Debug)]
@@ -78,11 +78,6 @@ impl Life {
     /// The sidecar's report.
     pub fn report(&self) -> Option<&str> {
         self.last_words(SIDECAR)
-    }
-
-    /// Whether the sidecar was injected.
-    pub fn has_sidecar(&self) -> bool {
-        self.settings().is_some()
     }
 
     /// How long it took from the wish for its end to its end.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use drainhook_tests::{
     load::{Kind, Mix},
     stage::{Gateway, Scene, play},
+    wait::until,
 };
 use kube::api::EvictParams;
 use serde_json::json;
@@ -99,8 +100,7 @@ fn a_rollout_that_is_undone_in_the_middle_loses_nothing() {
         let traffic = gateway.load(Mix::small()).await.unwrap();
         gateway.restart().unwrap();
         let one_ends = async || gateway.lives().iter().find_map(|life| life.deleted);
-        scene
-            .until("the first old pod is told to end", one_ends)
+        until("the first old pod is told to end", one_ends)
             .await
             .unwrap();
         scene.ask("rollout undo deployment/gateway").unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use drainhook_tests::{
     load::Mix,
     soak::Cut,
-    stage::{Deployed, Gateway, Scene, play},
+    stage::{Deployed, Gateway, play},
+    wait::until,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -26,7 +27,7 @@ fn an_application_that_its_probe_restarts_drains_nobody() {
         let gateway = scene.put_up(gateway).await.unwrap();
         let pod = gateway.a_pod().await.unwrap();
         hang(&gateway, &pod, "application");
-        until_restarted(scene, &gateway, &pod, "application").await;
+        until_restarted(&gateway, &pod, "application").await;
         serves_as_if_nothing_had_happened(&gateway).await;
         let life = gateway.life(&pod).unwrap();
         assert!(
@@ -51,7 +52,7 @@ fn an_envoy_that_hangs_is_killed_after_its_own_grace_period_and_not_the_pods() {
         assert!(spec.termination_grace_period_seconds > Some(300));
         hang(&gateway, &pod, "envoy");
         // This waits for less than the pod's grace period.
-        until_restarted(scene, &gateway, &pod, "envoy").await;
+        until_restarted(&gateway, &pod, "envoy").await;
         // The drain that the probe's kill has asked for says nothing to the new process.
         serves_as_if_nothing_had_happened(&gateway).await;
     });
@@ -66,7 +67,7 @@ fn an_envoy_that_is_killed_in_a_drain_is_not_waited_for() {
         let envoy = gateway.container(&pod, "envoy").unwrap();
         gateway.delete(&pod, None).await.unwrap();
         let drains = async || gateway.life(&pod).ok()?.asked;
-        scene.until("the drain begins", drains).await.unwrap();
+        until("the drain begins", drains).await.unwrap();
         // The news of the end has travelled, and nothing new comes.
         sleep(Duration::from_secs(4)).await;
         let cut = Cut::now(&gateway, &pod).unwrap();
@@ -103,7 +104,7 @@ fn a_pod_whose_envoy_never_came_up_is_not_held() {
             let envoy = life.container("envoy")?;
             (envoy.restart_count > 0).then(|| life.name().to_owned())
         };
-        let pod = scene.until("Envoy fails to start", fails).await.unwrap();
+        let pod = until("Envoy fails to start", fails).await.unwrap();
         gateway.delete(&pod, None).await.unwrap();
         // This waits for less than the pod's grace period.
         let life = gateway.until_gone(&pod).await.unwrap();
@@ -145,14 +146,14 @@ fn hang(gateway: &Deployed<'_>, pod: &str, container: &str) {
 }
 
 /// Waits until a container was restarted and its pod is ready again.
-async fn until_restarted(scene: &Scene<'_>, gateway: &Deployed<'_>, pod: &str, container: &str) {
+async fn until_restarted(gateway: &Deployed<'_>, pod: &str, container: &str) {
     let restarted = async || {
         let life = gateway.life(pod).ok()?;
         let ready = life.ready.last()?.1;
         (ready && life.container(container)?.restart_count > 0).then_some(())
     };
     let what = format!("{container} is restarted");
-    scene.until(&what, restarted).await.unwrap();
+    until(&what, restarted).await.unwrap();
 }
 
 async fn serves_as_if_nothing_had_happened(gateway: &Deployed<'_>) {

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use crate::judgement;
 
+/// What the sidecar may have resident, in bytes, through all of its drain.
+const SIDECAR_LIMIT: u64 = 3_000_000;
+
 /// So many times a Deployment is restarted without a pause: old pods of several rollouts drain at
 /// the same time.
 const IN_A_ROW: usize = 10;
@@ -22,6 +25,7 @@ fn a_deployment_that_is_restarted_ten_times_in_a_row_loses_nothing() {
     play(async |scene| {
         let gateway = scene.put_up(Gateway::new()).await.unwrap();
         let traffic = gateway.load(Mix::standard()).await.unwrap();
+        let memory = gateway.watch_memory();
         for _ in 0..IN_A_ROW {
             gateway.restart().unwrap();
             gateway.until_ready().await.unwrap();
@@ -30,6 +34,9 @@ fn a_deployment_that_is_restarted_ten_times_in_a_row_loses_nothing() {
         let record = traffic.stop().await.unwrap();
         judgement::nothing_failed(&record);
         judgement::drained(&gateway, &record, 2 * IN_A_ROW);
+        let most = memory.stop().await.unwrap();
+        println!("{:.1} MB resident in a sidecar at most", most as f64 / 1e6);
+        assert!((1..=SIDECAR_LIMIT).contains(&most), "{most} bytes");
     });
 }
 

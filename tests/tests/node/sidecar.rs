@@ -6,13 +6,18 @@ use drainhook_tests::{
     load::Mix,
     soak::Cut,
     stage::{Deployed, Gateway, Scene, play},
+    wait::until,
 };
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::judgement;
 
 const SIDECAR: &str = "shutdown-manager";
+
+/// A grace period that is longer than a drain of 20 s needs it, in seconds.
+const GRACE: u64 = 28;
 
 /// Takes memory in a cgroup until the kernel looks for somebody to kill.
 const HOG: &str = r#"echo $$ >"$1/cgroup.procs" && head -c 200M /dev/zero | tail >/dev/null"#;
@@ -69,8 +74,7 @@ fn the_old_pods_serve_while_the_new_one_waits_for_the_sidecars_image() {
                 .filter(|reason| reason.contains("ImagePull"))
                 .map(drop)
         };
-        scene
-            .until("a new pod waits for its image", waiting)
+        until("a new pod waits for its image", waiting)
             .await
             .unwrap();
         gateway.until_serving().await.unwrap();
@@ -106,7 +110,7 @@ fn a_sidecar_that_is_killed_in_a_drain_costs_what_is_in_flight_and_nothing_else(
         let sidecar = gateway.container(&pod, SIDECAR).unwrap();
         gateway.delete(&pod, None).await.unwrap();
         let drains = async || gateway.life(&pod).ok()?.asked;
-        scene.until("the drain begins", drains).await.unwrap();
+        until("the drain begins", drains).await.unwrap();
         // The news of the end has travelled, and nothing new comes.
         sleep(Duration::from_secs(4)).await;
         let cut = Cut::now(&gateway, &pod).unwrap();
@@ -120,6 +124,42 @@ fn a_sidecar_that_is_killed_in_a_drain_costs_what_is_in_flight_and_nothing_else(
         println!(
             "{lost} requests lost; gone after {:?}",
             life.took().unwrap()
+        );
+    });
+}
+
+#[test]
+fn a_sidecar_that_hangs_in_a_drain_holds_envoy_for_the_grace_period_and_loses_nothing() {
+    play(async |scene| {
+        let gateway = Gateway::new()
+            .annotation("drain-timeout", "20s")
+            .edit(|template| {
+                template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
+            });
+        let gateway = scene.put_up(gateway).await.unwrap();
+        let traffic = gateway.load(Mix::small()).await.unwrap();
+        let pod = gateway.a_pod().await.unwrap();
+        let sidecar = gateway.container(&pod, SIDECAR).unwrap();
+        gateway.delete(&pod, None).await.unwrap();
+        let told = async || {
+            let life = gateway.life(&pod).ok()?;
+            life.log
+                .iter()
+                .any(|line| line.contains("phase=\"floor\""))
+                .then_some(())
+        };
+        until("Envoy is told to drain", told).await.unwrap();
+        sidecar.signal(Signal::STOP).unwrap();
+        let life = gateway.until_gone(&pod).await.unwrap();
+        gateway.until_rolled_out().await.unwrap();
+        let record = traffic.stop().await.unwrap();
+        // Envoy has told every client to go elsewhere, and by then they all have.
+        judgement::nothing_failed(&record);
+        assert!(life.over.is_none(), "{:#?}", life.log);
+        assert!(
+            life.took().unwrap() >= Duration::from_secs(GRACE),
+            "{:?}",
+            life.took()
         );
     });
 }
@@ -142,7 +182,7 @@ async fn touches_nothing(scene: &Scene<'_>, happen: impl FnOnce(&Deployed<'_>, &
         let ready = life.ready.last()?.1 && sidecar.state.as_ref()?.running.is_some();
         ready.then_some((life, ended))
     };
-    let (life, ended) = scene.until("the sidecar is back", back).await.unwrap();
+    let (life, ended) = until("the sidecar is back", back).await.unwrap();
     gateway.until_serving().await.unwrap();
     let record = traffic.stop().await.unwrap();
     judgement::nothing_failed(&record);

@@ -1,0 +1,58 @@
+//! How much memory the managers of a gateway take.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+
+use super::{Container, Life, Witness, witness::SIDECAR};
+
+/// How often it is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Looks at the managers of a gateway every now and then: the containers called `shutdown-manager`,
+/// with the processes of their hooks.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    stop: oneshot::Sender<()>,
+    most: JoinHandle<u64>,
+}
+
+impl MemoryWatch {
+    /// Looks from now on.
+    pub(super) fn start(witness: Arc<Witness>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let most = tokio::spawn(look(witness, stopped));
+        Self { stop, most }
+    }
+
+    /// The most that one of them had resident at any look, in bytes.
+    ///
+    /// # Errors
+    /// When the looking has panicked.
+    pub async fn stop(self) -> Result<u64> {
+        drop(self.stop);
+        self.most.await.context("the look at memory panicked")
+    }
+}
+
+/// What the largest of the managers of these pods has resident now, in bytes; 0 without any.
+pub(super) fn resident(lives: &[Life]) -> u64 {
+    let containers = lives.iter().filter_map(|life| life.container(SIDECAR));
+    let containers = containers.filter_map(|status| Container::of(status).ok());
+    let resident = containers.map(|container| container.resident());
+    resident.max().unwrap_or_default()
+}
+
+async fn look(witness: Arc<Witness>, mut stopped: oneshot::Receiver<()>) -> u64 {
+    let mut most = 0;
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return most,
+            () = sleep(POLL) => {}
+        }
+        let mut lives = witness.lives();
+        lives.retain(|life| life.gone.is_none());
+        most = most.max(resident(&lives));
+    }
+}
