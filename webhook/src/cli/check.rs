@@ -1,4 +1,5 @@
-//! `drainhook check`: what would happen to the pods of manifests, and why.
+//! `drainhook check`: what would happen to the pods of manifests, and why; with `--cluster`, how those
+//! of a cluster stand.
 
 mod report;
 
@@ -10,14 +11,16 @@ use super::exit::{Exit, Failure};
 use super::input::{InputArgs, Manifest};
 use super::installation::{Installation, InstallationArgs};
 use super::rewrite::{Place, display, misplaced, places, pod_value};
+use super::survey::{AccessArgs, Survey};
 use crate::{Explanation, Origin, Request, explain};
 use report::Report;
 
 /// Explain what the drain of each pod is, or why it has none
 ///
 /// Says through what a pod takes part, which container is Envoy and why, what would be added and
-/// changed, where each value comes from, and what is to be fixed. Nothing is written and no cluster
-/// is asked.
+/// changed, where each value comes from, and what is to be fixed. Nothing is written, and no cluster is
+/// asked but with `--cluster`: that one lists the pods of a cluster that take part and have no working
+/// drain, say since they were made while the webhook was down, with the command that mends each.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXIT_HELP)]
 pub(super) struct Args {
@@ -25,6 +28,14 @@ pub(super) struct Args {
     input: InputArgs,
     #[command(flatten)]
     installation: InstallationArgs,
+
+    /// Look at the pods of a cluster instead of manifests, in all namespaces or the one that
+    /// `--namespace` names
+    #[arg(long, conflicts_with_all = ["files", "filenames"])]
+    cluster: bool,
+
+    #[command(flatten)]
+    access: AccessArgs,
 
     /// How the result is written
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -52,9 +63,9 @@ enum Format {
 
 const EXIT_HELP: &str = "\
 Exit status:
-  0   every pod that takes part gets its drain
-  1   a pod is refused, or its injection is broken; with --strict also: there are warnings
-  64, 66, 70: as everywhere (see `drainhook --help`)";
+  0   every pod that takes part gets its drain; with --cluster: has one that works
+  1   a pod is refused, has none, or its injection is broken; with --strict also: there are warnings
+  64, 66, 69, 70: as everywhere (see `drainhook --help`)";
 
 /// One pod, explained.
 #[derive(Debug, Serialize)]
@@ -88,6 +99,13 @@ struct Summary {
 
 impl Args {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
+        if self.cluster {
+            return self.survey().run();
+        }
+        if self.access.is_said() {
+            let message = "--kubeconfig and --context say which cluster: with --cluster only";
+            return Err(Failure::new(Exit::Usage, message));
+        }
         let manifests = self.input.read()?;
         let installation = self.installation.read(&manifests)?;
         let mut pods = Vec::new();
@@ -107,6 +125,18 @@ impl Args {
         print(text.as_bytes())?;
         let failed = summary.faults > 0 || (self.strict && summary.warnings > 0);
         Ok(if failed { Exit::Refused } else { Exit::Done })
+    }
+}
+
+impl Args {
+    fn survey(&self) -> Survey<'_> {
+        Survey {
+            access: &self.access,
+            namespace: self.installation.namespace(),
+            json: self.output == Format::Json,
+            strict: self.strict,
+            colour: self.colour.on(),
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Exit {
     Usage = 64,
     /// A file cannot be read (`EX_NOINPUT`).
     NoInput = 66,
+    /// The cluster does not answer (`EX_UNAVAILABLE`).
+    Unavailable = 69,
     /// A fault of ours (`EX_SOFTWARE`).
     Software = 70,
     /// The result cannot be written (`EX_IOERR`).

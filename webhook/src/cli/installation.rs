@@ -34,9 +34,9 @@ pub(super) struct InstallationArgs {
     #[arg(hide_possible_values = true)]
     unknown_keys: UnknownKeys,
 
-    /// The namespace of objects that name none
-    #[arg(short, long, value_name = "NAME", default_value = DEFAULT_NAMESPACE)]
-    namespace: String,
+    /// The namespace of objects that name none [default: default]
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
 
     /// A label of the namespaces that are not among the manifests: `drainhook.io/inject=enabled`
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
@@ -58,6 +58,11 @@ pub(super) struct Installation {
 }
 
 impl InstallationArgs {
+    /// The namespace that was named.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Reads the defaults, and the namespaces that are among the manifests.
     ///
     /// # Errors
@@ -73,7 +78,7 @@ impl InstallationArgs {
             unknown_keys: self.unknown_keys,
         };
         Ok(Installation {
-            default_namespace: self.namespace.clone(),
+            default_namespace: self.namespace().unwrap_or(DEFAULT_NAMESPACE).to_owned(),
             otherwise: Namespace {
                 name: String::new(),
                 labels: self.namespace_label.iter().cloned().collect(),

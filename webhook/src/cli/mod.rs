@@ -1,4 +1,4 @@
-//! The command line: `drainhook inject`, `uninject`, `check`, completions and the man page.
+//! The command line: `drainhook inject`, `uninject`, `check`, `verify`, completions and the man page.
 //!
 //! Each subcommand has its own module with its own `Args`. The same engine decides here and in
 //! the webhook; what is here reads files, edits them by place, and explains.
@@ -14,7 +14,9 @@ mod installation;
 mod man;
 mod output;
 mod rewrite;
+mod survey;
 mod uninject;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -39,6 +41,7 @@ enum Command {
     Inject(inject::Args),
     Uninject(uninject::Args),
     Check(check::Args),
+    Verify(verify::Args),
     Serve(Box<ServeArgs>),
     Certs(CertsArgs),
     Completions(completions::Args),
@@ -51,7 +54,7 @@ Exit status:
   1   a manifest is refused, or cannot be read as YAML or JSON; nothing was written
   64  the command line is wrong, or the defaults are
   66  a file cannot be read
-  69  `serve`, `certs`: a port, the cluster or something else of the system is not to be had
+  69  the cluster, or for `serve` and `certs` a port or something else of the system, is not to be had
   70  a fault of drainhook; nothing was written
   74  the result cannot be written";
 
@@ -76,6 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Inject(args) => args.run(),
         Command::Uninject(args) => args.run(),
         Command::Check(args) => args.run(),
+        Command::Verify(args) => args.run(),
         // It has a log of its own and exit statuses of its own.
         Command::Serve(args) => return args.run(),
         Command::Certs(args) => return args.run(),

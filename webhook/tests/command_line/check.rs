@@ -206,3 +206,37 @@ fn colour_is_for_those_who_ask() {
             .contains('\x1b')
     );
 }
+
+#[test]
+fn which_cluster_is_only_said_where_one_is_asked() {
+    let run = piped(&["check", "--context", "production"], POD);
+    assert_eq!(run.status, 64, "{run:?}");
+    assert!(run.err.contains("with --cluster only"), "{run:?}");
+}
+
+#[test]
+fn a_cluster_is_not_looked_at_together_with_files() {
+    let run = piped(&["check", "--cluster", "-f", "gateway.yaml"], "");
+    assert_eq!(run.status, 64, "{run:?}");
+}
+
+#[test]
+fn a_context_that_is_not_there_is_named_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, "apiVersion: v1\nkind: Config\n").unwrap();
+    let kubeconfig = kubeconfig.display().to_string();
+    for command in [&["check", "--cluster"][..], &["verify"]] {
+        let arguments = [
+            command,
+            &["--kubeconfig", &kubeconfig, "--context", "staging"],
+        ]
+        .concat();
+        let run = piped(&arguments, "");
+        assert_eq!(run.status, 64, "{run:?}");
+        assert!(
+            run.err.contains("staging") && run.err.contains("--context"),
+            "{run:?}"
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! `drainhook check --cluster`: the pods of a cluster that take part and have no working drain.
+//!
+//! A webhook that was down, a hook that shows a wrong token, a sidecar that does not start: nobody
+//! notices any of these before the next rollout. What is listed here is read, never changed.
+
+mod access;
+mod judge;
+mod mend;
+mod read;
+mod report;
+
+use serde::Serialize;
+
+pub(super) use access::{AccessArgs, in_full};
+
+use super::completions::print;
+use super::exit::{Exit, Failure};
+use judge::{State, Verdict};
+use mend::Owner;
+
+/// How the pods are looked at and shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Survey<'a> {
+    /// Which cluster.
+    pub(super) access: &'a AccessArgs,
+    /// Only this namespace.
+    pub(super) namespace: Option<&'a str>,
+    /// For programs.
+    pub(super) json: bool,
+    /// What is only to know is a fault too.
+    pub(super) strict: bool,
+    /// With colours.
+    pub(super) colour: bool,
+}
+
+/// A pod that takes part, and what is to be said of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finding {
+    namespace: String,
+    name: String,
+    #[serde(flatten)]
+    verdict: Verdict,
+    /// What made it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<Owner>,
+    /// The command that makes it anew, with its drain.
+    mend: String,
+}
+
+/// What all pods come to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    /// Pods that are there and not about to go.
+    pods: usize,
+    taking_part: usize,
+    without_drain: usize,
+    to_know: usize,
+}
+
+impl Survey<'_> {
+    /// Asks the cluster, and says what was found.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used, or the cluster does not answer what is needed.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Software, format!("start a runtime: {error}")))?;
+        let (findings, summary, remarks) = runtime.block_on(self.look())?;
+        for remark in remarks {
+            eprintln!("drainhook: {remark}");
+        }
+        let commands = mend::commands(&findings);
+        let text = if self.json {
+            let json = serde_json::json!({"pods": findings, "mend": commands, "summary": summary});
+            format!("{json:#}\n")
+        } else {
+            report::text(&findings, &commands, summary, self.colour)
+        };
+        print(text.as_bytes())?;
+        let failed = summary.without_drain > 0 || (self.strict && summary.to_know > 0);
+        Ok(if failed { Exit::Refused } else { Exit::Done })
+    }
+
+    async fn look(self) -> Result<(Vec<Finding>, Summary, Vec<String>), Failure> {
+        let client = self.access.client().await?;
+        let mut cluster = read::Cluster::read(client, self.namespace).await?;
+        let mut summary = Summary::default();
+        let mut findings = Vec::new();
+        for pod in std::mem::take(&mut cluster.pods) {
+            summary.pods += 1;
+            let Some(verdict) = judge::judge(&pod, &cluster.namespace_of(&pod), cluster.version)?
+            else {
+                continue;
+            };
+            summary.taking_part += 1;
+            match verdict.state {
+                State::Fine => continue,
+                State::Missing | State::Broken | State::Refused => summary.without_drain += 1,
+                State::Incomplete | State::Outdated => summary.to_know += 1,
+            }
+            let owner = cluster.owner_of(&pod).await?;
+            let (namespace, name) = read::name(&pod);
+            findings.push(Finding {
+                mend: mend::command(owner.as_ref(), &namespace, &name, verdict.state),
+                namespace,
+                name,
+                verdict,
+                owner,
+            });
+        }
+        Ok((findings, summary, cluster.remarks))
+    }
+}

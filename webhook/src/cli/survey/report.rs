@@ -1,0 +1,74 @@
+//! What `check --cluster` found, in words.
+
+use super::judge::State;
+use super::{Finding, Summary};
+
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
+/// The text: each pod with its reasons, then the commands, then the sum.
+pub(super) fn text(
+    findings: &[Finding],
+    commands: &[&str],
+    summary: Summary,
+    colour: bool,
+) -> String {
+    let ink = |colours: u8, text: &str| match colour {
+        true => format!("\x1b[{colours}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    };
+    let mut out = String::new();
+    for finding in findings {
+        let (heading, colours) = match finding.verdict.state {
+            State::Missing => ("no drain", RED),
+            State::Broken => ("broken", RED),
+            State::Refused => ("to fix", RED),
+            State::Incomplete | State::Outdated => ("to know", YELLOW),
+            State::Fine => continue,
+        };
+        out.push_str(&format!("{}/{}\n", finding.namespace, finding.name));
+        for message in &finding.verdict.messages {
+            out.push_str(&format!(
+                "  {} {message}\n",
+                ink(colours, &format!("{heading}:"))
+            ));
+        }
+        if let Some(through) = finding.verdict.opted_in_through {
+            let through = match through {
+                "namespace" => format!("its namespace's label {}", crate::NAMESPACE_LABEL),
+                _ => "its own annotations".to_owned(),
+            };
+            out.push_str(&format!("  it takes part through {through}\n"));
+        }
+    }
+    if !commands.is_empty() {
+        out.push_str("\nto mend it, while the webhook is up:\n");
+        for command in commands {
+            out.push_str(&format!("  {command}\n"));
+        }
+        out.push('\n');
+    }
+    let Summary {
+        pods,
+        taking_part,
+        without_drain,
+        to_know,
+    } = summary;
+    let colours = match (without_drain, to_know) {
+        (0, 0) => GREEN,
+        (0, _) => YELLOW,
+        _ => RED,
+    };
+    let pods = if pods == 1 {
+        "1 pod".to_owned()
+    } else {
+        format!("{pods} pods")
+    };
+    let line = format!(
+        "{pods}, {taking_part} taking part, {without_drain} without a working drain, {to_know} to know"
+    );
+    out.push_str(&ink(colours, &line));
+    out.push('\n');
+    out
+}
