@@ -30,6 +30,16 @@ impl ConfigurationName {
         name
     }
 
+    /// The owner reference by which an object goes when this one does.
+    pub(super) fn owner(&self, uid: &str) -> Value {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": self.kind(),
+            "name": self.name(),
+            "uid": uid,
+        })
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Mutating(_) => "MutatingWebhookConfiguration",
@@ -44,38 +54,60 @@ impl fmt::Display for ConfigurationName {
     }
 }
 
-/// What the planner sees, and the version that a write has to be made against.
-pub(super) async fn read(
-    client: &Client,
-    name: &ConfigurationName,
-) -> Result<(Configuration, Option<String>), ApiError> {
-    let (entries, version): (Vec<Entry>, _) = match name {
+/// A configuration as it was read.
+pub(super) struct Read {
+    /// What the planner sees.
+    pub(super) configuration: Configuration,
+    /// The version that a write has to be made against.
+    pub(super) version: Option<String>,
+    /// Which object it is: another of the same name has another.
+    pub(super) uid: Option<String>,
+}
+
+impl Read {
+    /// Of which nothing is known but this.
+    pub(super) fn only(configuration: Configuration) -> Self {
+        Self {
+            configuration,
+            version: None,
+            uid: None,
+        }
+    }
+}
+
+/// Reads a configuration.
+pub(super) async fn read(client: &Client, name: &ConfigurationName) -> Result<Read, ApiError> {
+    let (entries, version, uid): (Vec<Entry>, _, _) = match name {
         ConfigurationName::Mutating(name) => {
             let api = Api::<MutatingWebhookConfiguration>::all(client.clone());
             let Some(read) = call("get", api.get_opt(name)).await? else {
-                return Ok((Configuration::Missing, None));
+                return Ok(Read::only(Configuration::Missing));
             };
-            let version = read.resource_version();
+            let (version, uid) = (read.resource_version(), read.uid());
             let webhooks = read.webhooks.unwrap_or_default();
             let entries = webhooks
                 .into_iter()
                 .map(|one| entry(one.name, one.client_config));
-            (entries.collect(), version)
+            (entries.collect(), version, uid)
         }
         ConfigurationName::Validating(name) => {
             let api = Api::<ValidatingWebhookConfiguration>::all(client.clone());
             let Some(read) = call("get", api.get_opt(name)).await? else {
-                return Ok((Configuration::Missing, None));
+                return Ok(Read::only(Configuration::Missing));
             };
-            let version = read.resource_version();
+            let (version, uid) = (read.resource_version(), read.uid());
             let webhooks = read.webhooks.unwrap_or_default();
             let entries = webhooks
                 .into_iter()
                 .map(|one| entry(one.name, one.client_config));
-            (entries.collect(), version)
+            (entries.collect(), version, uid)
         }
     };
-    Ok((Configuration::Found(entries), version))
+    Ok(Read {
+        configuration: Configuration::Found(entries),
+        version,
+        uid,
+    })
 }
 
 /// Writes the bundle into every entry, if the configuration still is at `version`.

@@ -12,11 +12,11 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::debug;
 
 use super::api::{ApiError, call, patch};
-use super::configurations::{self, ConfigurationName};
+use super::configurations::{self, ConfigurationName, Read};
 use super::secret::{self, SecretName};
 use crate::authority::{Authority, IssueError};
 use crate::lifetimes::Lifetimes;
@@ -72,8 +72,21 @@ struct Seen {
     observed: Observed,
     secret_version: Option<String>,
     configuration_versions: Vec<Option<String>>,
+    owner: Owner,
     /// Why a configuration could not be read.
     unknown: Option<RoundError>,
+}
+
+/// By which object the Secret goes: the first of the configurations that there is. Without a
+/// registration nobody trusts the CA, so an uninstallation takes it along.
+enum Owner {
+    /// As it should be, or nothing to be done about it: a Secret that somebody else has made stays.
+    Right,
+    /// This reference is missing.
+    Due(Value),
+    /// Configurations are to be kept, and there is none: an uninstallation, or before the
+    /// installation is complete. A Secret that is made now might be left behind.
+    Nobody,
 }
 
 impl Publisher {
@@ -153,7 +166,10 @@ impl Publisher {
         };
         let (organization, lifetimes) = (&self.options.organization, &self.options.lifetimes);
         let mint = || Authority::issue(organization, now, lifetimes);
-        let plan = self.planner.plan(&seen.observed, findings, mint)?;
+        let plan = match (&seen.owner, &seen.secret_version) {
+            (Owner::Nobody, None) => Plan::default(),
+            _ => self.planner.plan(&seen.observed, findings, mint)?,
+        };
         self.write(&seen, &plan).await?;
         self.status
             .done(&plan.events, plan.bundles.len(), plan.secret.is_some());
@@ -178,22 +194,36 @@ impl Publisher {
         let mut configurations = Vec::new();
         let mut configuration_versions = Vec::new();
         let mut unknown = None;
+        let mut owner = None;
         for name in &self.options.configurations {
-            let (configuration, version) = match configurations::read(&self.client, name).await {
+            let read = match configurations::read(&self.client, name).await {
                 Ok(read) => read,
                 Err(error) => {
                     unknown = Some(RoundError::Api {
                         object: name.to_string(),
                         error,
                     });
-                    (Configuration::Unknown, None)
+                    Read::only(Configuration::Unknown)
                 }
             };
-            configurations.push(configuration);
-            configuration_versions.push(version);
+            if owner.is_none() {
+                owner = read.uid.as_deref().map(|uid| name.owner(uid));
+            }
+            configurations.push(read.configuration);
+            configuration_versions.push(read.version);
         }
+        let missing = |configuration: &Configuration| *configuration == Configuration::Missing;
+        let nobody = !configurations.is_empty() && configurations.iter().all(missing);
         let read = call("get", self.secrets().get_opt(&self.options.secret.name)).await;
-        let (secret, secret_version) = match read.map_err(|error| self.about_secret(error))? {
+        let read = read.map_err(|error| self.about_secret(error))?;
+        let owner = match (&read, owner) {
+            _ if nobody => Owner::Nobody,
+            (Some(secret), Some(owner)) if self.is_ours(secret) && !is_owned(secret, &owner) => {
+                Owner::Due(owner)
+            }
+            _ => Owner::Right,
+        };
+        let (secret, secret_version) = match read {
             Some(secret) => {
                 let (parts, request) = (secret::parts(&secret), secret::request(&secret));
                 let parts = Box::new(parts);
@@ -212,6 +242,7 @@ impl Publisher {
             observed,
             secret_version,
             configuration_versions,
+            owner,
             unknown,
         })
     }
@@ -232,8 +263,34 @@ impl Publisher {
             self.write_secret(seen.secret_version.as_deref(), rotation)
                 .await
                 .map_err(|error| self.about_secret(error))?;
+        } else if let Owner::Due(owner) = &seen.owner {
+            self.own_secret(owner)
+                .await
+                .map_err(|error| self.about_secret(error))?;
         }
         Ok(())
+    }
+
+    /// Lets the Secret go with the registration. The reference has a field manager of its own, so that
+    /// neither this nor the steps of a rotation take anything from the other.
+    async fn own_secret(&self, owner: &Value) -> Result<(), ApiError> {
+        let SecretName { namespace, name } = &self.options.secret;
+        let manager = format!("{}-owner", self.options.organization);
+        let owned = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"namespace": namespace, "name": name, "ownerReferences": [owner]},
+        });
+        patch(&self.secrets(), &manager, name, &owned)
+            .await
+            .map(drop)
+    }
+
+    /// Whether we have made the Secret: then it has all of our labels.
+    fn is_ours(&self, secret: &Secret) -> bool {
+        let labels = secret.labels();
+        let mut ours = self.options.labels.iter();
+        !self.options.labels.is_empty() && ours.all(|(key, value)| labels.get(key) == Some(value))
     }
 
     /// Writes the Secret, if it still is as it was seen.
@@ -315,6 +372,11 @@ impl Publisher {
             error,
         }
     }
+}
+
+fn is_owned(secret: &Secret, owner: &Value) -> bool {
+    let references = secret.owner_references().iter();
+    references.into_iter().any(|one| owner["uid"] == *one.uid)
 }
 
 fn watched<K>(api: Api<K>, name: &str) -> BoxStream<'static, ()>
