@@ -41,7 +41,7 @@ pub fn render(values: &[&str]) -> Result<Vec<Value>> {
     helm.arg("template")
         .arg(NAME)
         .arg(product::workspace().join("manifests/chart"));
-    helm.args(["--namespace", NAME]);
+    helm.args(["--namespace", NAME, "--skip-tests"]);
     for value in values {
         helm.args(["--set", value]);
     }

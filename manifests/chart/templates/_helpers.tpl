@@ -79,6 +79,13 @@ seccompProfile:
   values: [enabled, "true"]
 {{- end }}
 
+{{/* Publisher and server must mean the same. */}}
+{{- define "drainhook.lifetimes" -}}
+{{- range $name, $duration := .Values.certificates.lifetimes }}
+- --{{ $name }}={{ $duration }}
+{{- end }}
+{{- end }}
+
 {{- define "drainhook.service" -}}
 name: {{ include "drainhook.name" . }}
 namespace: {{ .Release.Namespace }}
