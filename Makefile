@@ -17,7 +17,7 @@ NEWEST_ENVOY := $(shell sed -n 's/^pub const NEWEST.*"\(.*\)".*/\1/p' tests/src/
 
 .PHONY: help
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo MANIFEST=my.yaml   the same with a manifest of yours; other variables:"
 	@echo "    LEARN=30s      how late the balancer learns that a pod ends (2s)"
@@ -32,6 +32,11 @@ demo: target-musl ## two Envoy pods rolled under load: no hook, a sleep, drainho
 	@$(CARGO) build --quiet --package drainhook-webhook --package drainhook-tests --bins
 	@$(CARGO) run --quiet --package drainhook-tests --bin demo
 
+.PHONY: demo-cluster
+demo-cluster: target-musl ## the same on a real node, with pods to look at; needs root; KEEP=false ends by itself
+	@$(CARGO) build --quiet --package drainhook-webhook --package drainhook-tests --bins
+	@$(CARGO) run --quiet --package drainhook-tests --bin demo-cluster
+
 .PHONY: build
 build: sidecar ## the webhook and the sidecar, as they are shipped
 	$(CARGO) build --package drainhook-webhook --release
@@ -41,7 +46,7 @@ sidecar: target-musl ## the sidecar, static and small
 	$(CARGO) build --package shutdown-manager --profile sidecar $(SIDECAR_TARGET)
 
 .PHONY: test
-test: fmt-check lint each unit fuzz-check size manifests-check envoy rollout tools apiserver node ## everything that CI runs
+test: fmt-check lint each unit fuzz-check size manifests-check envoy rollout tools apiserver node installation ## everything that CI runs
 
 .PHONY: fmt
 fmt: ## format the code
@@ -137,13 +142,22 @@ node: target-musl ## on a real kubelet; needs root
 	@# They wait more than they work, but all of them work on the same nodes.
 	$(CARGO) test --locked --package drainhook-tests --test node -- --test-threads 4
 
+.PHONY: installation
+installation: target-musl ## the images and the chart on real nodes; needs root
+	$(CARGO) test --locked --package drainhook-tests --test installation
+
 .PHONY: cluster
-cluster: ## a real Kubernetes to play with, until Ctrl-C; NODES=2 for two nodes, NODES=0 without root
+cluster: ## a real Kubernetes to play with, until Ctrl-C; NODES=2 for two nodes, 0 without root; IMAGES=true: with the tests' images
+	@$(CARGO) build --quiet --package drainhook-tests --bins
 	@$(CARGO) run --quiet --package drainhook-tests --bin cluster
 
 .PHONY: images
 images: ## the two images, for amd64 and arm64, into target/images
 	@images/build.sh
+
+.PHONY: images-check
+images-check: ## do the images have the same digests when built again, and does each program start?
+	@images/check.sh
 
 # Static where the toolchain can be had; where there is no rustup, whatever the host builds will do
 # for a demo, and is not what is shipped.

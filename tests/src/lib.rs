@@ -21,6 +21,8 @@ pub mod cluster;
 pub mod due;
 pub mod endpoints;
 pub mod envoy;
+pub mod gateway;
+pub mod helm;
 pub mod installation;
 pub mod kubelet;
 pub mod load;

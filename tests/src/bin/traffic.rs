@@ -24,7 +24,8 @@ enum Command {
         #[arg(default_value = "0.0.0.0:8080")]
         address: SocketAddr,
     },
-    /// Sends the mixed load, never retries, and says each failed request. Fails where one did.
+    /// Sends the mixed load, never retries, and says each failed request in the end; until then how
+    /// many were answered, once a second. Fails where one failed.
     Send {
         /// Where to, such as the address of a Service.
         address: SocketAddr,
@@ -48,6 +49,7 @@ async fn main() -> Result<ExitCode> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 () = sleep(duration.unwrap_or(Duration::MAX)) => {}
+                () = tell(&load) => {}
             }
             let record = load.stop().await;
             let failures = record.describe_failures();
@@ -61,5 +63,13 @@ async fn main() -> Result<ExitCode> {
             );
             Ok(ExitCode::from(u8::from(!failures.is_empty())))
         }
+    }
+}
+
+/// Says how many requests were answered, for whoever reads the log of a pod.
+async fn tell(load: &Load) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        println!("{} answered", load.recorder().count().answered);
     }
 }

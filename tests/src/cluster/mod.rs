@@ -8,6 +8,9 @@
 //! [`Cluster::start`] adds the scheduler, all controllers, and nodes on which pods run: each with a
 //! kubelet, a container runtime and a network namespace of its own.
 //!
+//! [`Ground`] is for tests that need nothing but a cluster: one of ours, or one that the environment
+//! names.
+//!
 //! The programs are the released ones, built from their Go modules by `tests/cluster/build.sh`.
 //! Everything ends with the value that owns it, and with the test process, however that ends.
 
@@ -16,6 +19,7 @@ mod api_server;
 mod audit;
 mod authority;
 mod control_plane;
+mod ground;
 mod images;
 mod metrics;
 mod network;
@@ -31,6 +35,7 @@ pub use api_server::{ApiServer, Options};
 pub use audit::{AuditEvent, AuditLog};
 pub use authority::{Authority, Credential, Identity};
 pub use control_plane::ControlPlane;
+pub use ground::{CONTEXT, Ground, REGISTRY};
 pub use images::Image;
 pub use metrics::{Metrics, Sample};
 pub use network::{Endpoint, Forward, Namespace, Network};

@@ -1,0 +1,112 @@
+//! Where tests run that need nothing of a cluster but its API: on nodes of their own, or on a cluster
+//! that somebody has named.
+
+use std::{env, fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::{Access, Cluster, Image, Network, Version};
+
+/// Names the context of the user's kubeconfig on whose cluster the tests are to run. That it has to be
+/// named, and that nothing is guessed, keeps them off a cluster that only happened to be the current one.
+pub const CONTEXT: &str = "DRAINHOOK_TEST_CONTEXT";
+
+/// The registry, with a path, under which that cluster's nodes find the tests' images and ours. Not
+/// set: the images are on its nodes already, under the names that they have here.
+pub const REGISTRY: &str = "DRAINHOOK_TEST_REGISTRY";
+
+/// A cluster, whosever it is.
+#[derive(Debug)]
+pub struct Ground {
+    own: Option<Cluster>,
+    kubeconfig: PathBuf,
+    // Holds the kubeconfig of a cluster that was given.
+    _directory: Option<TempDir>,
+}
+
+impl Ground {
+    /// The cluster of [`CONTEXT`] where that is set, else one of our own with so many nodes; nothing
+    /// where there is neither, which is said, and in CI is an error.
+    ///
+    /// # Errors
+    /// When the context is not to be had or has fewer nodes, or the cluster does not start.
+    pub async fn find(nodes: u8, what: &str) -> Result<Option<Self>> {
+        if let Some(context) = env::var_os(CONTEXT).filter(|context| !context.is_empty()) {
+            let context = context
+                .into_string()
+                .ok()
+                .context("a context that is no text")?;
+            return Ok(Some(Self::given(&context, nodes).await?));
+        }
+        if !Network::available(what)? {
+            return Ok(None);
+        }
+        let own = Cluster::start(nodes).await?;
+        Ok(Some(Self {
+            kubeconfig: own.kubeconfig().to_owned(),
+            own: Some(own),
+            _directory: None,
+        }))
+    }
+
+    async fn given(context: &str, nodes: u8) -> Result<Self> {
+        let [kubectl] = Version::Newest.programs(["kubectl"])?;
+        let mut view = Command::new(kubectl);
+        view.args(["config", "view", "--raw", "--minify", "--flatten"]);
+        let output = view.args(["--context", context]).output();
+        let output = output.context("run kubectl")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "{CONTEXT} names the context {context:?}: {said}"
+        );
+        let directory = TempDir::with_prefix("drainhook-kubeconfig-")?;
+        let kubeconfig = directory.path().join("kubeconfig");
+        fs::write(&kubeconfig, output.stdout).context("write a kubeconfig")?;
+        let ground = Self {
+            own: None,
+            kubeconfig,
+            _directory: Some(directory),
+        };
+        let access = ground.access().await?;
+        let all: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(access.client());
+        let found = all.list(&Default::default()).await?.items.len();
+        ensure!(
+            found >= usize::from(nodes),
+            "the cluster of context {context:?} has {found} nodes, and {nodes} are needed"
+        );
+        Ok(ground)
+    }
+
+    /// All rights on it, for the runtime that asks.
+    ///
+    /// # Errors
+    /// When the kubeconfig is not one.
+    pub async fn access(&self) -> Result<Access> {
+        Access::by(self.kubeconfig.clone()).await
+    }
+
+    /// Our own cluster, where it is one.
+    pub fn own(&self) -> Option<&Cluster> {
+        self.own.as_ref()
+    }
+
+    /// Sees to it that the nodes have an image, and returns the name under which they have it.
+    ///
+    /// # Errors
+    /// When a node does not take it.
+    pub fn provide(&self, image: &Image) -> Result<Image> {
+        match (&self.own, env::var(REGISTRY)) {
+            (Some(own), _) => own.import(image).map(|()| image.clone()),
+            (None, Err(_)) => Ok(image.clone()),
+            (None, Ok(registry)) => {
+                let registry = registry.trim_end_matches('/');
+                let Some(name) = image.reference().rsplit('/').next() else {
+                    bail!("{image:?} has no name");
+                };
+                Ok(Image::at(&format!("{registry}/{name}"), image.archive()))
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What every test here begins with: a cluster with our images on its nodes, and nothing installed.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context, Result, ensure};
+use drainhook_tests::{
+    cluster::{Access, Ground, Image},
+    envoy::Wanted,
+    gateway::{Gateway, LoadPod},
+    helm::Release,
+    installation::NAME,
+    product,
+    wait::until,
+};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::DeleteParams};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Where the gateways of the tests are; "restricted" is enforced here, too.
+pub(crate) const GATEWAYS: &str = "gateways";
+
+const NODES: u8 = 2;
+
+/// It ends with the test process.
+static SHARED: Mutex<Option<Shared>> = Mutex::const_new(None);
+
+struct Shared {
+    ground: Ground,
+    images: Images,
+}
+
+/// What runs on the nodes.
+#[derive(Clone)]
+pub(crate) struct Images {
+    pub(crate) webhook: Image,
+    pub(crate) sidecar: Image,
+    pub(crate) envoy: Image,
+    pub(crate) tools: Image,
+}
+
+/// The cluster, for one test at a time.
+pub(crate) struct Stage {
+    pub(crate) access: Access,
+    pub(crate) release: Release,
+    pub(crate) images: Images,
+    _turn: MutexGuard<'static, Option<Shared>>,
+}
+
+impl Stage {
+    /// Waits for the test's turn and cleans up after the one before, should that have failed. Nothing
+    /// where there is no cluster to be had.
+    pub(crate) async fn enter() -> Option<Self> {
+        Self::prepare().await.unwrap()
+    }
+
+    async fn prepare() -> Result<Option<Self>> {
+        let mut turn = SHARED.lock().await;
+        if turn.is_none() {
+            let Some(ground) = Ground::find(NODES, "an installation on nodes").await? else {
+                return Ok(None);
+            };
+            let images = Images::provide(&ground).await?;
+            *turn = Some(Shared { ground, images });
+        }
+        let shared = turn.as_ref().context("no cluster")?;
+        let access = shared.ground.access().await?;
+        let images = shared.images.clone();
+        let release = Release::new(&access, NAME)?;
+        if release.exists()? {
+            release.uninstall()?;
+        }
+        for namespace in [NAME, GATEWAYS] {
+            remove_namespace(&access, namespace).await?;
+        }
+        Ok(Some(Self {
+            access,
+            release,
+            images,
+            _turn: turn,
+        }))
+    }
+
+    /// The values that every installation here has: the images that are on the nodes.
+    pub(crate) fn values<'v>(&self, more: &[&'v str]) -> Vec<String> {
+        let images = Release::images(&self.images.webhook, &self.images.sidecar);
+        let more = more.iter().map(ToString::to_string);
+        images.into_iter().chain(more).collect()
+    }
+
+    /// The namespace of an installation, in which Pod Security "restricted" is enforced, and the
+    /// gateways' one likewise.
+    pub(crate) async fn namespaces(&self) {
+        for name in [NAME, GATEWAYS] {
+            let restricted = ("pod-security.kubernetes.io/enforce", "restricted");
+            self.access.namespace(name, &[restricted]).await.unwrap();
+        }
+    }
+
+    /// A gateway that opts in, with so many replicas. It is not deployed yet.
+    pub(crate) fn gateway(&self, replicas: u32) -> Gateway<'_> {
+        let Images { envoy, tools, .. } = &self.images;
+        Gateway::new(&self.access, GATEWAYS, envoy, tools).replicas(replicas)
+    }
+
+    /// Deploys the gateway and puts the mixed load on it.
+    pub(crate) async fn load(&self, gateway: &Gateway<'_>) -> LoadPod {
+        let address = gateway.deploy().await.unwrap();
+        LoadPod::start(&self.access, GATEWAYS, &self.images.tools, address)
+            .await
+            .unwrap()
+    }
+
+    /// Runs kubectl, its arguments parted by spaces, and returns what it said.
+    pub(crate) fn kubectl(&self, arguments: &str) -> String {
+        let output = self
+            .access
+            .kubectl()
+            .unwrap()
+            .args(arguments.split(' '))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {arguments}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a command line of the shell's, with the kubectl of the tests, on the cluster of the tests.
+    pub(crate) fn shell(&self, line: &str) {
+        let kubectl = self.access.kubectl().unwrap();
+        let directory = Path::new(kubectl.get_program()).parent().unwrap().display();
+        let path = format!("{directory}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).env("PATH", path);
+        let output = shell
+            .env("KUBECONFIG", self.access.kubeconfig())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {said}");
+    }
+
+    /// Runs `drainhook check --cluster` and these arguments more.
+    pub(crate) fn check(&self, more: &[&str]) -> Check {
+        let mut check = Command::new(product::drainhook().unwrap());
+        check.args(["check", "--cluster"]).args(more);
+        let output = check
+            .env("KUBECONFIG", self.access.kubeconfig())
+            .output()
+            .unwrap();
+        Check {
+            status: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Creates a pod like the gateway's, with these annotations, and returns what kubectl has said
+    /// besides: warnings, or the refusal.
+    pub(crate) fn create_pod(&self, name: &str, annotations: &Value) -> String {
+        let template = &self.gateway(1).deployment()["spec"]["template"];
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name, "namespace": GATEWAYS, "annotations": annotations },
+            "spec": template["spec"],
+        });
+        let mut kubectl = self.access.kubectl().unwrap();
+        let kubectl = kubectl
+            .args(["create", "--filename=-"])
+            .stdin(Stdio::piped());
+        let kubectl = kubectl.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut kubectl = kubectl.spawn().unwrap();
+        let mut stdin = kubectl.stdin.take().unwrap();
+        stdin.write_all(pod.to_string().as_bytes()).unwrap();
+        drop(stdin);
+        let output = kubectl.wait_with_output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Leaves the cluster as it was, for the next test.
+    pub(crate) async fn leave(self) {
+        self.release.uninstall().unwrap();
+        for namespace in [NAME, GATEWAYS] {
+            remove_namespace(&self.access, namespace).await.unwrap();
+        }
+    }
+}
+
+/// What `drainhook check` has said.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    #[expect(dead_code, reason = "shown where a test fails")]
+    err: String,
+}
+
+/// When a test fails, what goes on in the cluster tells why.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        for arguments in [
+            "get pods --all-namespaces --output=wide",
+            "get events --all-namespaces --sort-by=.lastTimestamp",
+            "logs --namespace=drainhook --selector=app.kubernetes.io/name=drainhook --prefix --tail=30",
+        ] {
+            let kubectl = self
+                .access
+                .kubectl()
+                .map(|mut it| it.args(arguments.split(' ')).output());
+            if let Ok(Ok(output)) = kubectl {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                eprintln!("--- kubectl {arguments}:\n{said}");
+            }
+        }
+    }
+}
+
+impl Images {
+    async fn provide(ground: &Ground) -> Result<Self> {
+        let images = tokio::task::spawn_blocking(|| -> Result<_> {
+            Ok(Self {
+                webhook: Image::webhook()?,
+                sidecar: Image::sidecar()?,
+                envoy: Image::envoy(Wanted::Usual)?,
+                tools: Image::tools(Path::new(env!("CARGO_BIN_EXE_traffic")))?,
+            })
+        });
+        let images = images.await??;
+        Ok(Self {
+            webhook: ground.provide(&images.webhook)?,
+            sidecar: ground.provide(&images.sidecar)?,
+            envoy: ground.provide(&images.envoy)?,
+            tools: ground.provide(&images.tools)?,
+        })
+    }
+}
+
+async fn remove_namespace(access: &Access, name: &str) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(access.client());
+    let there = async || namespaces.get_opt(name).await;
+    if there().await?.is_none() {
+        return Ok(());
+    }
+    namespaces.delete(name, &DeleteParams::default()).await?;
+    let what = format!("namespace {name} is gone");
+    until(&what, async || there().await.ok()?.is_none().then_some(())).await?;
+    ensure!(there().await?.is_none(), "namespace {name} came back");
+    Ok(())
+}
