@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use drainhook_tests::cluster::{ApiServer, Cluster, Node};
+use drainhook_tests::{
+    cluster::{ApiServer, Cluster, Image, Node},
+    envoy::Wanted,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes in namespaces of its own.
@@ -13,23 +16,28 @@ struct Arguments {
     /// How many nodes; with 0 an API server alone, which needs no root.
     #[arg(long, env = "NODES", default_value_t = 1)]
     nodes: u8,
+
+    /// Put the images on the nodes that the tests of an installation and the chart need: ours, the
+    /// real Envoy and the load's.
+    #[arg(long, env = "IMAGES")]
+    images: bool,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { nodes } = Arguments::parse();
+    let arguments = Arguments::parse();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = run(nodes) => ended,
+        ended = run(&arguments) => ended,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     }
 }
 
-async fn run(nodes: u8) -> Result<()> {
+async fn run(arguments: &Arguments) -> Result<()> {
     let begun = Instant::now();
-    let (kubeconfig, _cluster, shells) = match nodes {
+    let (kubeconfig, cluster, shells) = match arguments.nodes {
         0 => {
             let server = ApiServer::start().await?;
             (
@@ -48,6 +56,12 @@ async fn run(nodes: u8) -> Result<()> {
             )
         }
     };
+    if let (true, (_, Some(cluster))) = (arguments.images, &cluster) {
+        for image in tokio::task::spawn_blocking(images).await?? {
+            cluster.import(&image)?;
+            println!("# on every node: {}", image.reference());
+        }
+    }
     println!(
         "# ready after {:.1} s; Ctrl-C stops it",
         begun.elapsed().as_secs_f32()
@@ -57,4 +71,15 @@ async fn run(nodes: u8) -> Result<()> {
         println!("# a shell on node-{}: {shell}", number + 1);
     }
     std::future::pending().await
+}
+
+fn images() -> Result<[Image; 4]> {
+    // Cargo puts the binaries of this crate beside one another.
+    let traffic = std::env::current_exe()?.with_file_name("traffic");
+    Ok([
+        Image::webhook()?,
+        Image::sidecar()?,
+        Image::envoy(Wanted::Usual)?,
+        Image::tools(&traffic)?,
+    ])
 }

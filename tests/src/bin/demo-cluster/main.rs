@@ -1,0 +1,122 @@
+//! `make demo-cluster`: the demo on a real Kubernetes. Three gateways, one without a hook, one with a
+//! sleep and one with drainhook, are rolled under load one after the other, with pods, logs and Events
+//! to look at meanwhile.
+
+mod roll;
+
+use std::{env, io::IsTerminal, path::PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use drainhook_tests::{
+    cluster::{Cluster, Image},
+    envoy::Wanted,
+    helm::Release,
+    installation::NAME,
+};
+use roll::{Kind, Rolled};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Rolls three gateways under load on a real node.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Keep the cluster until Ctrl-C, or end with the last rollout; without either it is kept where
+    /// somebody looks at a terminal
+    #[arg(long, env = "KEEP")]
+    keep: Option<bool>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = run(&arguments) => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    println!("starting a node, and building what it runs (once) ...");
+    let cluster = Cluster::start(1).await?;
+    let images = tokio::task::spawn_blocking(images).await??;
+    for image in [
+        &images.webhook,
+        &images.sidecar,
+        &images.envoy,
+        &images.tools,
+    ] {
+        cluster.import(image)?;
+    }
+    println!("installing the chart ...\n");
+    let release = Release::new(&cluster, NAME)?;
+    cluster.namespace(NAME, &[]).await?;
+    release.install(&Release::images(&images.webhook, &images.sidecar))?;
+    look(&cluster);
+    let mut all = Vec::new();
+    for kind in Kind::ALL {
+        println!("rolling two Envoys under load: {} ...", kind.in_words());
+        let rolled = roll::roll(&cluster, kind, &images.envoy, &images.tools).await?;
+        println!("  {rolled}");
+        all.push(rolled);
+    }
+    println!("\n{}", Rolled::table(&all));
+    if arguments.keep.unwrap_or(std::io::stdout().is_terminal()) {
+        println!(
+            "the cluster stays until Ctrl-C, with the gateway in namespace {} to roll yourself:\n\n  \
+             kubectl rollout restart deployment/gateway -n {0}\n",
+            Kind::Drainhook.namespace()
+        );
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+/// What runs on the node.
+struct Images {
+    webhook: Image,
+    sidecar: Image,
+    envoy: Image,
+    tools: Image,
+}
+
+fn images() -> Result<Images> {
+    Ok(Images {
+        webhook: Image::webhook()?,
+        sidecar: Image::sidecar()?,
+        envoy: Image::envoy(Wanted::Usual)?,
+        tools: Image::tools(&beside("traffic")?)?,
+    })
+}
+
+/// Another binary of this crate, which cargo has put beside this one.
+fn beside(name: &str) -> Result<PathBuf> {
+    let path = env::current_exe()
+        .context("find this program")?
+        .with_file_name(name);
+    anyhow::ensure!(
+        path.is_file(),
+        "there is no {}: build all binaries (cargo build --package drainhook-tests --bins)",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// How to look at it from another terminal.
+fn look(cluster: &Cluster) {
+    let last = Kind::Drainhook.namespace();
+    println!(
+        "to look at it from another terminal:
+
+  export KUBECONFIG={}
+  kubectl get pods --all-namespaces --watch
+  kubectl get events --all-namespaces --watch
+  kubectl logs --namespace {last} --selector app=gateway --container shutdown-manager --follow
+  kubectl get pods --namespace {last} --output yaml
+  kubectl logs --namespace {NAME} deployment/{NAME} --follow
+",
+        cluster.kubeconfig().display()
+    );
+}
