@@ -5,7 +5,7 @@
 #   images/build.sh [shutdown-manager] [drainhook] [amd64] [arm64]      all of what is not chosen from
 #
 # Writes target/images/{shutdown-manager,drainhook}.tar, OCI archives for all architectures asked for,
-# and prints each with its digest.
+# and prints each with its digest. BUILD_DIRECTORY names another place to compile in.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -30,7 +30,7 @@ output=target/images
 home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$home=/cargo --remap-path-prefix=$PWD=/drainhook"
 # Other flags than the tests' own builds have, hence another directory: neither throws the other away.
-export CARGO_TARGET_DIR=$PWD/target/images-build
+export CARGO_TARGET_DIR=${BUILD_DIRECTORY:-$PWD/target/images-build}
 
 target_of() {
     case $1 in
