@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use drainhook_tests::{gateway::has_drain, helm::Release, installation::NAME, product::workspace};
+use drainhook_tests::{
+    gateway::has_drain, helm::Release, installation::NAME, product::workspace, wait::until,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -78,16 +80,20 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     );
     assert!(told.contains("drainhook.io/of-the-future"), "{told}");
 
-    // By default a key that is not known may as well be misspelt.
+    // By default a key that is not known may as well be misspelt. Replicas of before serve on for
+    // some seconds, on connections that the API server has.
     stage.release.upgrade(&stage.values(&[FAIL])).unwrap();
-    let refused = stage.create_pod(
-        "refused",
-        &json!({ "drainhook.io/inject": "true", "drainhook.io/of-the-future": "on" }),
-    );
-    assert!(
-        refused.contains("denied") && refused.contains("drainhook.io/of-the-future"),
-        "{refused}"
-    );
+    let mut number = 0;
+    let refused = until("a pod is refused", async || {
+        number += 1;
+        let said = stage.create_pod(
+            &format!("refused-{number}"),
+            &json!({ "drainhook.io/inject": "true", "drainhook.io/of-the-future": "on" }),
+        );
+        said.contains("denied the request").then_some(said)
+    });
+    let refused = refused.await.unwrap();
+    assert!(refused.contains("drainhook.io/of-the-future"), "{refused}");
     gateway.delete().unwrap();
     stage.leave().await;
 }
