@@ -87,7 +87,7 @@ impl Stage {
     }
 
     /// The values that every installation here has: the images that are on the nodes.
-    pub(crate) fn values<'v>(&self, more: &[&'v str]) -> Vec<String> {
+    pub(crate) fn values(&self, more: &[&str]) -> Vec<String> {
         let images = Release::images(&self.images.webhook, &self.images.sidecar);
         let more = more.iter().map(ToString::to_string);
         images.into_iter().chain(more).collect()
