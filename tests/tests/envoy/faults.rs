@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use drainhook_tests::{admin_proxy::Fault, client::Http1};
+use drainhook_tests::admin_proxy::Fault;
 use serde_json::json;
 
-use crate::stage::{Setting, Stage, WEB, holds};
+use crate::stage::{Setting, Stage, holds};
 
 /// Longer than the sidecar waits for one answer of the admin interface (5 s).
 const HANG: Duration = Duration::from_secs(8);
@@ -52,14 +52,11 @@ async fn an_answer_without_statistics_does_not_end_the_drain() -> Result<()> {
 #[tokio::test]
 async fn a_slow_admin_makes_the_drain_slower_and_not_wrong() -> Result<()> {
     let stage = Setting::new().await?.proxied().start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     stage.proxy().fault(Fault::Slow(Duration::from_millis(300)));
     let hook = stage.hook_told().await?;
     holds(&hook).await;
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     let answer = hook.answer().await?;
     assert!(!answer.body.contains("timeout"), "{}", answer.body);
     Ok(())
@@ -83,17 +80,15 @@ async fn an_envoy_that_hangs_is_waited_for_until_the_bound() -> Result<()> {
 #[tokio::test]
 async fn an_envoy_that_hangs_for_a_while_is_drained_afterwards() -> Result<()> {
     let mut stage = Stage::with(&[]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let hook = stage.hook_told().await?;
     stage.envoy.pause()?;
     tokio::time::sleep(HANG).await;
     assert!(!hook.is_finished(), "the drain ended because Envoy hangs");
     stage.envoy.resume()?;
     holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
+    let (reply, _client) = stage.release(slow).await?;
+    assert_eq!(reply.body, "held");
     let answer = hook.answer().await?;
     assert!(!answer.body.contains("timeout"), "{}", answer.body);
     Ok(())
@@ -133,9 +128,7 @@ async fn hidden_statistics_are_not_zero() -> Result<()> {
             )
         });
     let stage = setting.start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let hook = stage.hook_told().await?;
     holds(&hook).await;
     let begun = hook.begun();
@@ -146,7 +139,7 @@ async fn hidden_statistics_are_not_zero() -> Result<()> {
         answer.at - begun
     );
     assert!(answer.body.contains("timeout"), "{}", answer.body);
-    assert!(!request.is_finished());
+    assert!(!slow.is_finished());
     Ok(())
 }
 
@@ -159,14 +152,12 @@ async fn hidden_request_statistics_are_not_zero() -> Result<()> {
     let setting = Setting::new().await?.flag("--drain-timeout", "4s");
     let setting = setting.change(|bootstrap| bootstrap.field("stats_config", hidden));
     let stage = setting.start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let hook = stage.hook_told().await?;
     holds(&hook).await;
     let answer = hook.answer().await?;
     assert!(answer.body.contains("timeout"), "{}", answer.body);
-    assert!(!request.is_finished());
+    assert!(!slow.is_finished());
     Ok(())
 }
 
@@ -194,17 +185,15 @@ async fn a_sidecar_that_stood_still_does_not_take_the_time_for_quiet() -> Result
 /// request's end does.
 async fn unknown_is_never_zero(fault: Fault) -> Result<()> {
     let stage = Setting::new().await?.proxied().start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     let hook = stage.hook_told().await?;
     stage.proxy().fault(fault);
     stage.proxy().more_requests(1).await?;
     holds(&hook).await;
     // The fault alone is left: still not known to be over.
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
+    let (reply, _client) = stage.release(slow).await?;
+    assert_eq!(reply.body, "held");
     holds(&hook).await;
     stage.proxy().fault(Fault::None);
     let answer = hook.answer().await?;

@@ -33,9 +33,7 @@ async fn many_hooks_at_once_are_one_drain_and_each_is_answered() -> Result<()> {
 #[tokio::test]
 async fn a_hook_that_comes_later_joins_the_drain() -> Result<()> {
     let stage = Setting::new().await?.proxied().start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     let first = stage.hook_told().await?;
     holds(&first).await;
@@ -43,8 +41,7 @@ async fn a_hook_that_comes_later_joins_the_drain() -> Result<()> {
     let second = stage.sidecar.hook("//shutdown").await?;
     holds(&second).await;
     assert!(!first.is_finished());
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     let (first, second) = (first.answer().await?, second.answer().await?);
     assert_eq!((first.status, second.status), (200, 200));
     assert_eq!(first.body, second.body);
@@ -55,16 +52,13 @@ async fn a_hook_that_comes_later_joins_the_drain() -> Result<()> {
 #[tokio::test]
 async fn a_caller_that_hangs_up_does_not_end_the_drain() -> Result<()> {
     let stage = Setting::new().await?.proxied().start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     drop(stage.hook_told().await?);
     // Still the same drain: a caller who comes back is held by it, and Envoy is not told again.
     let again = stage.hook().await?;
     holds(&again).await;
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     assert_eq!(again.answer().await?.status, 200);
     assert_eq!(stage.proxy().posts(), ["/healthcheck/fail"]);
     Ok(())
@@ -90,17 +84,14 @@ async fn a_drain_whose_caller_hung_up_reports_its_end() -> Result<()> {
 #[tokio::test]
 async fn sigterm_without_a_drain_ends_the_sidecar_and_does_not_touch_envoy() -> Result<()> {
     let mut stage = Setting::new().await?.proxied().start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     stage.sidecar.terminate()?;
     let status = stage.sidecar.wait(SIDECAR_END).await?;
     assert_eq!(status.code(), Some(0), "{}", stage.sidecar.log());
     assert_eq!(stage.proxy().posts(), [""; 0]);
     assert_eq!(stage.ready().await?, 200);
-    stage.upstream().release("slow");
-    let reply = request.reply().await?;
+    let (reply, mut client) = stage.release(slow).await?;
     assert!(!reply.says_close(), "a client was told to leave: {reply:?}");
     assert_eq!(client.get("/").await?.status, 200);
     Ok(())
@@ -136,9 +127,7 @@ async fn a_hook_that_comes_just_after_sigterm_is_not_refused() -> Result<()> {
 #[tokio::test]
 async fn sigterm_during_a_drain_waits_for_its_end_and_its_answer() -> Result<()> {
     let mut stage = Stage::with(&[]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     let hook = stage.hook_told().await?;
     stage.sidecar.terminate()?;
@@ -147,8 +136,7 @@ async fn sigterm_during_a_drain_waits_for_its_end_and_its_answer() -> Result<()>
         stage.sidecar.exited()?.is_none(),
         "the sidecar ended before the drain did"
     );
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     assert_eq!(hook.answer().await?.status, 200);
     assert_eq!(stage.sidecar.wait(SIDECAR_END).await?.code(), Some(0));
     Ok(())
@@ -157,9 +145,7 @@ async fn sigterm_during_a_drain_waits_for_its_end_and_its_answer() -> Result<()>
 #[tokio::test]
 async fn a_caller_of_wait_is_held_until_the_drain_ends() -> Result<()> {
     let stage = Stage::with(&[]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     // The kubelet calls all hooks at once, so this one may be the first.
     let wait = stage.sidecar.hook("/wait").await?;
@@ -171,8 +157,7 @@ async fn a_caller_of_wait_is_held_until_the_drain_ends() -> Result<()> {
         !wait.is_finished() && !late.is_finished(),
         "released before the drain ended"
     );
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     for hook in [hook, wait, late] {
         assert_eq!(hook.answer().await?.status, 200);
     }

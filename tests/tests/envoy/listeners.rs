@@ -11,7 +11,10 @@ use drainhook_tests::{
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::stage::{BYTES, OTHER, QUIC, Setting, Stage, WEB, holds};
+use crate::{
+    slow::SLOW,
+    stage::{BYTES, OTHER, QUIC, Setting, Stage, WEB, holds},
+};
 
 /// What the sidecar tells Envoy where a listener does not follow the health check.
 const DRAIN_LISTENERS: &str = "/drain_listeners?graceful&skip_exit";
@@ -33,9 +36,7 @@ async fn a_listener_that_drains_on_modification_only_is_told_too(
         .envoy_argument("immediate");
     let stage = setting.listener(plain).listener(modify).start().await?;
 
-    let mut client = Http1::connect(stage.at(OTHER)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow_at(stage.at(OTHER)).await?;
     let hook = stage.hook_told().await?;
     stage.proxy().posted(DRAIN_LISTENERS).await?;
     holds(&hook).await;
@@ -46,8 +47,7 @@ async fn a_listener_that_drains_on_modification_only_is_told_too(
             200
         );
     }
-    stage.upstream().release("slow");
-    let reply = request.reply().await?;
+    let (reply, _client) = stage.release(slow).await?;
     assert_eq!(reply.body, "held");
     assert!(
         reply.says_close(),
@@ -69,14 +69,11 @@ async fn a_listener_of_http3_that_drains_on_modification_only_is_told_too(
     let stage = setting.listener(quic.modify_only()).start().await?;
 
     let mut client = Http3::connect(stage.at(QUIC), stage.identity()).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let request = client.request(SLOW);
+    let slow = stage.under_way(request, client).await?;
     let hook = stage.hook_told().await?;
     stage.proxy().posted(DRAIN_LISTENERS).await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
-    assert_eq!(hook.answer().await?.status, 200);
+    stage.ends_behind(hook, slow).await?;
     Ok(())
 }
 
@@ -122,16 +119,14 @@ async fn an_excluded_listener_does_not_count_by_name_by_stat_name_or_by_port() -
         let setting = Setting::bare().await?.flag("--exclude-listeners", excluded);
         let web = Listener::http("web", setting.at(WEB), "upstream").stat_prefix("traffic");
         let stage = setting.listener(web).start().await?;
-        let mut client = Http1::connect(stage.at(WEB)).await?;
-        let request = client.request("/hold/slow");
-        stage.upstream().arrived("slow").await?;
+        let slow = stage.slow().await?;
 
         let answer = stage
             .drain()
             .await
             .with_context(|| format!("excluded: {excluded}"))?;
         assert_eq!(answer.status, 200);
-        assert!(!request.is_finished());
+        assert!(!slow.is_finished());
         assert!(
             !answer.body.contains("timeout"),
             "excluded: {excluded}: {}",
@@ -149,15 +144,8 @@ async fn an_exclusion_is_a_whole_name_and_never_a_part_of_one() -> Result<()> {
         .flag("--exclude-listeners", "admin,gw,80,my,worker,http");
     let web = Listener::http("my-admin-gw", setting.at(WEB), "upstream").stat_prefix("worker_gw");
     let stage = setting.listener(web).start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
-
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
-    assert_eq!(hook.answer().await?.status, 200);
+    let slow = stage.slow().await?;
+    stage.drain_behind(slow).await?;
     Ok(())
 }
 
@@ -166,14 +154,9 @@ async fn an_excluded_listener_leaves_the_others_alone() -> Result<()> {
     let stage = Stage::with(&[("--exclude-listeners", "bytes")]).await?;
     let _excluded = TcpStream::connect(stage.at(BYTES)).await?;
     let mut client = Http2::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
-
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
-    assert_eq!(hook.answer().await?.status, 200);
+    let request = client.request(SLOW);
+    let slow = stage.under_way(request, client).await?;
+    stage.drain_behind(slow).await?;
     Ok(())
 }
 
@@ -201,15 +184,13 @@ async fn connections_that_arrive_at_a_quietened_port_do_not_extend_the_drain() -
 #[tokio::test]
 async fn what_is_under_way_on_a_quietened_port_counts() -> Result<()> {
     let stage = Stage::with(&[("--quietened-listeners", "8080,8081")]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let bytes = TcpStream::connect(stage.at(BYTES)).await?;
 
     let hook = stage.hook_told().await?;
     holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
+    let (reply, _client) = stage.release(slow).await?;
+    assert_eq!(reply.body, "held");
     holds(&hook).await;
     drop(bytes);
     assert_eq!(hook.answer().await?.status, 200);
@@ -270,15 +251,8 @@ async fn each_address_of_a_listener_counts() -> Result<()> {
     let setting = Setting::bare().await?;
     let web = Listener::http("web", setting.at(WEB), "upstream").also_at(setting.at(OTHER));
     let stage = setting.listener(web).start().await?;
-    let mut client = Http1::connect(stage.at(OTHER)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
-
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
-    assert_eq!(hook.answer().await?.status, 200);
+    let slow = stage.slow_at(stage.at(OTHER)).await?;
+    stage.drain_behind(slow).await?;
     Ok(())
 }
 
@@ -290,14 +264,11 @@ async fn a_listener_on_ipv6_counts_and_is_excluded_by_its_port() -> Result<()> {
         let setting = Setting::bare().await?.flag("--exclude-listeners", excluded);
         let setting = setting.listener(Listener::http("web", web, "upstream"));
         let stage = setting.start().await?;
-        let mut client = Http1::connect(web).await?;
-        let request = client.request("/hold/slow");
-        stage.upstream().arrived("slow").await?;
+        let slow = stage.slow_at(web).await?;
         let hook = stage.hook_told().await?;
         if counts {
             holds(&hook).await;
-            stage.upstream().release("slow");
-            request.reply().await?;
+            let _released = stage.release(slow).await?;
         }
         let answer = hook.answer().await?;
         assert!(!answer.body.contains("timeout"), "{}", answer.body);
@@ -316,15 +287,8 @@ async fn a_request_counts_although_its_statistics_are_shared_with_an_excluded_li
         Listener::http("probes", setting.at(OTHER), "upstream").http_stat_prefix("ingress_http");
     let stage = setting.listener(web).listener(probes).start().await?;
     Http1::connect(stage.at(OTHER)).await?.get("/").await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
-
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
-    assert_eq!(hook.answer().await?.status, 200);
+    let slow = stage.slow().await?;
+    stage.drain_behind(slow).await?;
     Ok(())
 }
 

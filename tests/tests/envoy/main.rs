@@ -46,5 +46,6 @@ mod quiet;
 mod restarts;
 mod serving;
 mod several;
+mod slow;
 mod stage;
 mod surroundings;

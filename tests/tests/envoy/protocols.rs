@@ -4,13 +4,19 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use drainhook_tests::client::{Http1, Http2, Http3, Tunnel, WebSocket};
+use drainhook_tests::{
+    client::{Http1, Http2, Http3, Tunnel, WebSocket},
+    sidecar::Answer,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::stage::{BYTES, QUIC, Setting, WEB, holds};
+use crate::{
+    slow::SLOW,
+    stage::{BYTES, QUIC, Setting, WEB, holds},
+};
 
 on_oldest_and_newest![
     a_request_over_http1_is_answered_before_the_drain_ends,
@@ -32,23 +38,13 @@ async fn a_request_over_http1_is_answered_before_the_drain_ends(
     release: &'static str,
 ) -> Result<()> {
     let stage = Setting::new().await?.release(release).start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    assert!(!request.is_finished());
-    stage.upstream().release("slow");
-    let reply = request.reply().await?;
-    assert_eq!((reply.status, reply.body.as_str()), (200, "held"));
+    let (reply, answer) = stage.drain_behind(slow).await?;
     assert!(
         reply.says_close(),
         "the client is not told to leave: {reply:?}"
     );
-
-    let answer = hook.answer().await?;
-    assert_eq!(answer.status, 200, "{}", answer.body);
     assert!(
         answer.body.contains("quiet") || answer.body.contains("drained"),
         "{}",
@@ -83,14 +79,9 @@ async fn a_request_over_http3_is_answered_before_the_drain_ends(
 ) -> Result<()> {
     let stage = Setting::new().await?.release(release).start().await?;
     let mut client = Http3::connect(stage.at(QUIC), stage.identity()).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
-
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
-    assert_eq!(hook.answer().await?.status, 200);
+    let request = client.request(SLOW);
+    let slow = stage.under_way(request, client).await?;
+    stage.drain_behind(slow).await?;
     Ok(())
 }
 
@@ -152,12 +143,7 @@ async fn a_websocket_is_cut_after_the_upgrade_timeout_and_reported(
     let answer = stage.drain().await?;
     // The sidecar cuts nothing: the websocket lives until Envoy is told to end.
     socket.echo("after the drain").await?;
-    assert!(answer.body.contains("capped"), "{}", answer.body);
-    assert!(
-        answer.body.contains("web") || answer.body.contains("8080"),
-        "{}",
-        answer.body
-    );
+    is_capped(&answer, "web", "8080");
     Ok(())
 }
 
@@ -183,12 +169,7 @@ async fn a_connect_tunnel_is_cut_after_the_upgrade_timeout_and_reported(
 
     let answer = stage.drain().await?;
     tunnel.echo("after the drain").await?;
-    assert!(answer.body.contains("capped"), "{}", answer.body);
-    assert!(
-        answer.body.contains("web") || answer.body.contains("8080"),
-        "{}",
-        answer.body
-    );
+    is_capped(&answer, "web", "8080");
     Ok(())
 }
 
@@ -215,12 +196,7 @@ async fn a_tcp_connection_is_cut_after_the_upgrade_timeout_and_reported(
 
     let answer = stage.drain().await?;
     echo(&mut client, b"after the drain").await?;
-    assert!(answer.body.contains("capped"), "{}", answer.body);
-    assert!(
-        answer.body.contains("bytes") || answer.body.contains("8081"),
-        "{}",
-        answer.body
-    );
+    is_capped(&answer, "bytes", "8081");
     Ok(())
 }
 
@@ -272,6 +248,13 @@ async fn new_connections_are_served_until_the_drain_ends(release: &'static str) 
     }
     assert_eq!(hook.answer().await?.status, 200);
     Ok(())
+}
+
+/// The report says that something was left behind on this listener.
+fn is_capped(answer: &Answer, listener: &str, port: &str) {
+    let body = &answer.body;
+    assert!(body.contains("capped"), "{body}");
+    assert!(body.contains(listener) || body.contains(port), "{body}");
 }
 
 async fn echo(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {

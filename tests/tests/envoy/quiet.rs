@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use drainhook_tests::{
-    client::{Http1, WebSocket},
-    sidecar::Hook,
-};
+use drainhook_tests::{client::Http1, sidecar::Hook};
 
 use crate::stage::{LONG_ENOUGH, Setting, Stage, WEB, holds};
 
@@ -130,9 +127,7 @@ async fn arrivals_that_never_stop_hold_up_the_end_no_longer_than_asked() -> Resu
 #[tokio::test]
 async fn a_request_that_never_ends_is_left_at_the_bound_and_reported() -> Result<()> {
     let stage = Stage::with(&[("--drain-timeout", "3s")]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
 
     let hook = stage.hook().await?;
     let begun = hook.begun();
@@ -141,7 +136,7 @@ async fn a_request_that_never_ends_is_left_at_the_bound_and_reported() -> Result
     let took = answer.at - begun;
     assert!(took >= Duration::from_millis(2_900), "{took:?}");
     assert!(took < Duration::from_secs(15), "{took:?}");
-    assert!(!request.is_finished());
+    assert!(!slow.is_finished());
     assert!(answer.body.contains("timeout"), "{}", answer.body);
     assert!(
         answer.body.contains("web") || answer.body.contains("8080"),
@@ -155,16 +150,13 @@ async fn a_request_that_never_ends_is_left_at_the_bound_and_reported() -> Result
 #[tokio::test]
 async fn the_upgrade_timeout_does_not_cut_requests() -> Result<()> {
     let stage = Stage::with(&[("--upgrade-timeout", "500ms")]).await?;
-    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
-    socket.echo("open").await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let _socket = stage.websocket().await?;
+    let slow = stage.slow().await?;
 
     let hook = stage.hook_told().await?;
     holds(&hook).await;
-    stage.upstream().release("slow");
-    assert_eq!(request.reply().await?.body, "held");
+    let (reply, _client) = stage.release(slow).await?;
+    assert_eq!(reply.body, "held");
     let answer = hook.answer().await?;
     assert!(answer.body.contains("capped"), "{}", answer.body);
     Ok(())
@@ -173,12 +165,10 @@ async fn the_upgrade_timeout_does_not_cut_requests() -> Result<()> {
 #[tokio::test]
 async fn enough_open_connections_may_stay_where_the_user_says_so() -> Result<()> {
     let stage = Stage::with(&[("--min-open-connections", "1")]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let answer = stage.drain().await?;
     assert_eq!(answer.status, 200);
-    assert!(!request.is_finished());
+    assert!(!slow.is_finished());
     assert!(!answer.body.contains("timeout"), "{}", answer.body);
     Ok(())
 }
@@ -188,13 +178,10 @@ async fn enough_open_connections_may_stay_where_the_user_says_so() -> Result<()>
 #[tokio::test]
 async fn the_drain_ends_soon_after_it_is_due() -> Result<()> {
     let stage = Stage::with(&[("--idle-quiet", "1s"), ("--quiet", "2s")]).await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let hook = stage.hook_told().await?;
     holds(&hook).await;
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     let due = Instant::now() + Duration::from_secs(1);
     let answer = hook.answer().await?;
     let late = answer.at.saturating_duration_since(due);

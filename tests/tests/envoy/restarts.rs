@@ -1,13 +1,12 @@
 //! Envoy ends, starts again, or never does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use drainhook_tests::{
     address::Loopback,
     bootstrap::Listener,
-    client::{Http1, WebSocket},
-    sidecar,
+    sidecar::{self, Answer},
     wait::until,
 };
 use serde_json::json;
@@ -21,20 +20,15 @@ const AGE: Duration = Duration::from_secs(4);
 #[tokio::test]
 async fn a_drain_is_over_at_once_when_envoy_is_gone() -> Result<()> {
     let mut stage = Stage::with(&[]).await?;
-    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
-    socket.echo("open").await?;
+    let _socket = stage.websocket().await?;
     let hook = stage.hook_told().await?;
     holds(&hook).await;
     stage.envoy.kill()?;
-    let killed = std::time::Instant::now();
+    let killed = Instant::now();
     let answer = hook.answer().await?;
     assert_eq!(answer.status, 200);
-    assert!(
-        answer.at - killed < Duration::from_secs(10),
-        "{:?}",
-        answer.at - killed
-    );
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    within(10, killed, &answer);
+    is_gone(&answer);
     Ok(())
 }
 
@@ -50,31 +44,24 @@ async fn an_envoy_that_ended_before_the_hook_needs_no_drain() -> Result<()> {
     let begun = hook.begun();
     let answer = hook.answer().await?;
     assert_eq!(answer.status, 200);
-    assert!(
-        answer.at - begun < Duration::from_secs(30),
-        "{:?}",
-        answer.at - begun
-    );
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    within(30, begun, &answer);
+    is_gone(&answer);
     Ok(())
 }
 
 #[tokio::test]
 async fn an_envoy_that_restarts_during_a_drain_is_told_nothing() -> Result<()> {
     let mut stage = Stage::with(&[]).await?;
-    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
-    socket.echo("open").await?;
+    let _socket = stage.websocket().await?;
     let hook = stage.hook_told().await?;
     // Envoy tells its age in whole seconds, so it must have one.
     tokio::time::sleep(AGE).await;
     assert!(!hook.is_finished());
     // The sidecar sees no gap: between two looks there is another process.
-    stage.sidecar.pause()?;
-    stage.envoy.restart().await?;
-    stage.sidecar.resume()?;
+    stage.restart_envoy_unseen().await?;
 
     let answer = hook.answer().await?;
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    is_gone(&answer);
     assert_eq!(stage.ready().await?, 200);
     assert!(!stage.get("/").await?.says_close());
     Ok(())
@@ -86,12 +73,10 @@ async fn an_envoy_that_restarts_just_after_it_was_told_is_told_nothing() -> Resu
     let mut stage = Stage::with(&[("--min-drain", "3s")]).await?;
     tokio::time::sleep(AGE).await;
     let hook = stage.hook_told().await?;
-    stage.sidecar.pause()?;
-    stage.envoy.restart().await?;
-    stage.sidecar.resume()?;
+    stage.restart_envoy_unseen().await?;
 
     let answer = hook.answer().await?;
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    is_gone(&answer);
     assert_eq!(stage.ready().await?, 200);
     Ok(())
 }
@@ -102,12 +87,10 @@ async fn an_envoy_that_restarts_before_it_was_told_is_told_nothing() -> Result<(
     let mut stage = setting.start().await?;
     let hook = stage.hook().await?;
     tokio::time::sleep(AGE).await;
-    stage.sidecar.pause()?;
-    stage.envoy.restart().await?;
-    stage.sidecar.resume()?;
+    stage.restart_envoy_unseen().await?;
 
     let answer = hook.answer().await?;
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    is_gone(&answer);
     assert_eq!(stage.proxy().posts(), [""; 0]);
     assert_eq!(stage.ready().await?, 200);
     Ok(())
@@ -120,13 +103,11 @@ async fn an_envoy_that_restarts_after_a_drain_can_be_drained_again() -> Result<(
     stage.envoy.restart().await?;
     assert_eq!(stage.ready().await?, 200);
 
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let hook = stage.hook_told().await?;
     holds(&hook).await;
-    stage.upstream().release("slow");
-    assert!(request.reply().await?.says_close());
+    let (reply, _client) = stage.release(slow).await?;
+    assert!(reply.says_close());
     let answer = hook.answer().await?;
     assert!(!answer.body.contains("envoy-gone"), "{}", answer.body);
     assert_eq!(
@@ -154,12 +135,8 @@ async fn an_envoy_that_never_ran_needs_no_drain() -> Result<()> {
     );
     let answer = hook.answer().await?;
     assert_eq!(answer.status, 200);
-    assert!(
-        answer.at - begun < Duration::from_secs(40),
-        "{:?}",
-        answer.at - begun
-    );
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    within(40, begun, &answer);
+    is_gone(&answer);
     Ok(())
 }
 
@@ -194,11 +171,7 @@ async fn an_envoy_that_never_came_up_needs_no_drain() -> Result<()> {
     let begun = hook.begun();
     let answer = hook.answer().await?;
     assert_eq!(answer.status, 200);
-    assert!(
-        answer.at - begun < Duration::from_secs(40),
-        "{:?}",
-        answer.at - begun
-    );
+    within(40, begun, &answer);
     Ok(())
 }
 
@@ -226,22 +199,15 @@ async fn an_envoy_that_comes_up_while_the_drain_begins_is_drained() -> Result<()
 #[tokio::test]
 async fn the_admin_interface_may_be_a_unix_socket() -> Result<()> {
     let stage = Setting::new().await?.admin_socket().start().await?;
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
-    stage.upstream().release("slow");
-    request.reply().await?;
-    assert_eq!(hook.answer().await?.status, 200);
+    let slow = stage.slow().await?;
+    stage.drain_behind(slow).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_socket_file_whose_envoy_is_dead_is_no_envoy() -> Result<()> {
     let mut stage = Setting::new().await?.admin_socket().start().await?;
-    let mut socket = WebSocket::connect(stage.at(WEB)).await?;
-    socket.echo("open").await?;
+    let _socket = stage.websocket().await?;
     let hook = stage.hook_told().await?;
     holds(&hook).await;
     stage.envoy.kill()?;
@@ -253,7 +219,7 @@ async fn a_socket_file_whose_envoy_is_dead_is_no_envoy() -> Result<()> {
         "Envoy took the file with it: nothing is shown"
     );
     let answer = hook.answer().await?;
-    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+    is_gone(&answer);
     assert!(path.exists());
     Ok(())
 }
@@ -276,4 +242,15 @@ async fn listeners_that_were_never_used_are_empty() -> Result<()> {
     let answer = stage.drain().await?;
     assert!(!answer.body.contains("timeout"), "{}", answer.body);
     Ok(())
+}
+
+/// The drain ended because its Envoy had.
+fn is_gone(answer: &Answer) {
+    assert!(answer.body.contains("envoy-gone"), "{}", answer.body);
+}
+
+/// The drain was over in so many seconds: far from its bound, whatever else the machine does.
+fn within(seconds: u64, since: Instant, answer: &Answer) {
+    let took = answer.at - since;
+    assert!(took < Duration::from_secs(seconds), "{took:?}");
 }

@@ -126,9 +126,7 @@ async fn status_tells_what_the_drain_waits_for() -> Result<()> {
     assert_eq!(status["phase"], "idle");
     assert_eq!(status["envoys"][0]["name"], "envoy");
 
-    let mut client = Http1::connect(stage.at(WEB)).await?;
-    let request = client.request("/hold/slow");
-    stage.upstream().arrived("slow").await?;
+    let slow = stage.slow().await?;
     let bytes = TcpStream::connect(stage.at(BYTES)).await?;
     let hook = stage.hook_told().await?;
     let waits = |status: &Value| {
@@ -156,8 +154,7 @@ async fn status_tells_what_the_drain_waits_for() -> Result<()> {
         json!([{ "prefix": "web", "requests": 1, "upgrades": 0 }])
     );
 
-    stage.upstream().release("slow");
-    request.reply().await?;
+    let _released = stage.release(slow).await?;
     drop(bytes);
     hook.answer().await?;
     let idle = |status: &Value| status["phase"] == "idle";
