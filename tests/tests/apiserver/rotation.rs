@@ -34,6 +34,13 @@ const AT_ONCE: u64 = 4;
 const HASTY: &str = "--ca-lifetime=120s,--ca-rotation=20s,--ca-overlap=5s,--leaf-lifetime=10s,\
                      --leaf-renewal=4s,--backdate=5s";
 
+/// A CA that can be waited for to expire.
+const BRIEF: &str = "--ca-lifetime=40s,--ca-rotation=20s,--ca-overlap=5s,--leaf-lifetime=10s,\
+                     --leaf-renewal=4s,--backdate=5s";
+
+/// Its lifetime, and the second that X.509 rounds up to.
+const BRIEF_AUTHORITY: Duration = Duration::from_secs(41);
+
 #[tokio::test]
 async fn mounted_certificates_and_their_cas_are_replaced_and_no_creation_fails() {
     for (version, rotations) in BOTH.into_iter().zip([4, 2]) {
@@ -74,7 +81,7 @@ async fn the_installations_own_ca_rotates_and_no_creation_fails() {
         let Some(site) = Site::of(version).await else {
             return;
         };
-        let mut installed = site.install(&own_authority()).await;
+        let mut installed = install(&site, HASTY).await;
         let mut publishers = Vec::new();
         for _ in 0..2 {
             publishers.push(installed.installation.publisher().await.unwrap());
@@ -104,6 +111,34 @@ async fn the_installations_own_ca_rotates_and_no_creation_fails() {
             assert_eq!(faults(replica).await, 0.0, "{}", replica.process.log_tail());
         }
     }
+}
+
+#[tokio::test]
+async fn it_works_again_after_being_down_for_longer_than_every_lifetime() {
+    let Some(site) = Site::of(Version::Newest).await else {
+        return;
+    };
+    let server = &site.server;
+    let mut installed = install(&site, BRIEF).await;
+    let mut publisher = installed.installation.publisher().await.unwrap();
+    serve(&mut installed, 2).await;
+    publisher.process.kill().unwrap();
+    installed.replicas.clear();
+    installed.publish().await;
+    let expired = signing(server).await;
+    tokio::time::sleep(BRIEF_AUTHORITY).await;
+
+    let _publisher = installed.installation.publisher().await.unwrap();
+    serve(&mut installed, 2).await;
+    // The next CA serves already; it becomes the current one after the overlap, as always.
+    let creations = Creations::begin(server, "pod", AT_ONCE);
+    until("another CA", async || {
+        (signing(server).await != expired).then_some(())
+    })
+    .await
+    .unwrap();
+    creations.more(100).await;
+    creations.end_without_a_failure().await;
 }
 
 #[tokio::test]
@@ -165,13 +200,12 @@ async fn what_somebody_breaks_is_healed_while_pods_are_created() {
     }
 }
 
-/// The values of an installation whose own CA rotates before anybody's eyes.
-fn own_authority() -> Vec<&'static str> {
-    static VALUES: std::sync::LazyLock<[String; 2]> = std::sync::LazyLock::new(|| {
-        ["server", "publisher"].map(|who| format!("{who}.extraArgs={{{HASTY}}}"))
-    });
-    let [server, publisher] = &*VALUES;
-    vec!["certificates.mode=self", FAIL, server, publisher]
+/// An installation whose own CA lives by these flags.
+async fn install<'s>(site: &'s Site, lifetimes: &str) -> Installed<'s> {
+    let [server, publisher] =
+        ["server", "publisher"].map(|who| format!("{who}.extraArgs={{{lifetimes}}}"));
+    site.install(&["certificates.mode=self", FAIL, &server, &publisher])
+        .await
 }
 
 async fn serve(installed: &mut Installed<'_>, replicas: usize) {
