@@ -34,7 +34,8 @@ fn what_never_ends_is_held_until_its_bound_and_then_cut_and_told() {
         let traffic = gateway.load(mix).await.unwrap();
         let tcp = hold(scene, &gateway).await.unwrap();
         let pod = gateway.a_pod().await.unwrap();
-        gateway.delete(&pod, None).await.unwrap();
+        // The new pod is there before the old one is told to end.
+        gateway.restart().unwrap();
         let life = gateway.until_gone(&pod).await.unwrap();
         let cut = tcp.await.unwrap();
         let record = traffic.stop().await.unwrap();
