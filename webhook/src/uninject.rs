@@ -42,7 +42,7 @@ pub enum UninjectError {
 /// Takes an injection back; `None` where there is none.
 ///
 /// # Errors
-/// When the object has not the form of a pod.
+/// When the object has a trace of an injection, and not the form of a pod.
 pub fn uninject(pod: &Value) -> Result<Option<Removal>, UninjectError> {
     let removal = take_back(pod)?;
     Ok(removal.map(|removal| Removal {
@@ -52,6 +52,9 @@ pub fn uninject(pod: &Value) -> Result<Option<Removal>, UninjectError> {
 }
 
 pub(crate) fn take_back(object: &Value) -> Result<Option<Removal>, UninjectError> {
+    if !has_trace(object) {
+        return Ok(None);
+    }
     let metadata = Metadata::read(object).map_err(UninjectError::Malformed)?;
     let pod = Pod::read(object).map_err(UninjectError::Malformed)?;
     let sidecar = match existing::find(&pod) {
@@ -101,6 +104,18 @@ pub(crate) fn take_back(object: &Value) -> Result<Option<Removal>, UninjectError
         pod,
         warnings: taking.warnings,
     }))
+}
+
+/// Whether there is anything to be taken back. What is wrong with somebody else's pod is nothing to
+/// stop at.
+fn has_trace(object: &Value) -> bool {
+    let lists = ["/spec/containers", "/spec/initContainers"];
+    let mut containers = lists
+        .iter()
+        .filter_map(|list| object.pointer(list)?.as_array())
+        .flatten();
+    object["metadata"]["annotations"].get(STATUS).is_some()
+        || containers.any(|container| container["name"] == NAME)
 }
 
 struct Taking<'o> {

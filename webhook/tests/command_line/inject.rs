@@ -291,6 +291,21 @@ fn a_namespace_among_the_manifests_opts_in_and_sets_defaults() {
 }
 
 #[test]
+fn what_is_wrong_with_the_pods_of_others_stops_nobody() {
+    let others = "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: [odd]\nspec: {}\n";
+    let both = format!(
+        "{POD}---\n{}",
+        others.replace("  annotations: [odd]\n", "  name: c\n")
+    );
+    let run = piped(&["inject"], &both);
+    assert_eq!(run.status, 0, "{run:?}");
+    assert_eq!(piped(&["uninject"], &run.out).out, both);
+    assert_eq!(piped(&["uninject"], others).out, others);
+    let broken = others.replace("{}", "{containers: [{name: shutdown-manager}]}");
+    assert_eq!(piped(&["uninject"], &broken).status, 1);
+}
+
+#[test]
 fn a_resource_list_is_configured_by_its_function() {
     let list = format!(
         "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig:\n  apiVersion: v1\n  kind: ConfigMap\n  data:\n    image: function:1\n    kubernetes-version: \"1.33\"\nitems:\n- {}",
