@@ -228,6 +228,8 @@ impl Question {
 }
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod simulation;

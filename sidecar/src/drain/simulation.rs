@@ -58,6 +58,10 @@ pub(super) struct Run {
     pub(super) phases: Vec<Phase>,
     /// When the last look that was answered was taken, by Envoy's clock.
     pub(super) last_look: Duration,
+    /// What it said of itself after each step.
+    words: Vec<(Duration, String)>,
+    /// The process that it took Envoy for.
+    pub(super) server: Option<Server>,
 }
 
 impl Run {
@@ -66,6 +70,12 @@ impl Run {
             .iter()
             .filter(|(_, asked)| *asked == question)
             .count()
+    }
+
+    /// What it said last until that moment, and since when.
+    pub(super) fn words(&self, at: Duration) -> (Duration, &str) {
+        let until = self.words.iter().rfind(|(said, _)| *said <= at);
+        until.map_or((Duration::ZERO, ""), |(said, words)| (*said, words))
     }
 
     pub(super) fn first(&self, question: Question) -> Option<Duration> {
@@ -94,10 +104,12 @@ pub(super) fn run_with(
     let mut asked = Vec::new();
     let mut phases = vec![drain.phase().0];
     let mut last_look = Duration::ZERO;
+    let mut words = Vec::new();
 
     for _ in 0..200_000 {
         let (next, action) = drain.step(observation, now);
         drain = next;
+        words.push((now, drain.words(now)));
         if phases.last() != Some(&drain.phase().0) {
             phases.push(drain.phase().0);
         }
@@ -108,6 +120,8 @@ pub(super) fn run_with(
                     asked,
                     phases,
                     last_look,
+                    words,
+                    server: drain.server().copied(),
                 };
             }
             Action::Sleep(until) => {
