@@ -420,6 +420,18 @@ fn a_key_that_begins_with_a_colon_is_no_value_of_the_one_above() {
 }
 
 #[test]
+fn blanks_at_the_end_of_a_block_scalar_are_its_own_where_they_are_deeper() {
+    for (text, expected) in [
+        ("a: |-\n b\n   \n\n", "a: |-\n b\n   \nc: 1\n\n"),
+        ("a: |\n b\n \n", "a: |\n b\nc: 1\n \n"),
+        ("a: |1-\n   b\n  \n", "a: |1-\n   b\n  \nc: 1\n"),
+        ("a: >-\r\n b\r\n  \r\n", "a: >-\r\n b\r\n  \r\nc: 1\r\n"),
+    ] {
+        case(text, json!([add("/c", json!(1))]), expected);
+    }
+}
+
+#[test]
 fn what_is_added_behind_what_goes_takes_its_place_between_the_commas() {
     let changes = json!([
         {"op": "remove", "path": "/b"},

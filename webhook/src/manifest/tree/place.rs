@@ -170,6 +170,27 @@ impl Placer<'_> {
     }
 }
 
+/// Where the last line of a block scalar is that belongs to its value: one with something to read, or
+/// with blanks beyond the indentation. How deep that is where the header says it is not known here;
+/// then blanks count in any case, since to count too many of them changes nothing.
+fn last_content(body: &str, is_explicit: bool) -> Option<usize> {
+    let mut indentation = None;
+    let mut last = None;
+    let mut from = 0;
+    for line in body.split_inclusive(['\n', '\r']) {
+        let text = line.trim_end_matches(['\n', '\r']);
+        let blanks = text.len() - text.trim_start_matches([' ', '\t']).len();
+        if blanks < text.len() {
+            indentation.get_or_insert(blanks);
+            last = Some(from);
+        } else if indentation.is_some_and(|depth| blanks > if is_explicit { 0 } else { depth }) {
+            last = Some(from);
+        }
+        from += line.len();
+    }
+    last
+}
+
 /// Where a block scalar's lines end, and whether the text ends inside of the last one. The
 /// parser's range runs on over blank lines, which belong to the value under `+` alone.
 fn block_scalar_end(text: &str, header: usize, end: usize) -> (usize, bool) {
@@ -195,8 +216,14 @@ fn block_scalar_end(text: &str, header: usize, end: usize) -> (usize, bool) {
             }
         })
     } else {
-        body.rfind(|c| !matches!(c, ' ' | '\t' | '\r' | '\n'))
-            .map(|at| line_end(text, header_end + at) - header_end)
+        let is_explicit = indicator.contains(|c: char| c.is_ascii_digit());
+        // The parser's range may run into the indentation of what follows.
+        let lines = if end < text.len() {
+            body.trim_end_matches([' ', '\t'])
+        } else {
+            body
+        };
+        last_content(lines, is_explicit).map(|at| line_end(text, header_end + at) - header_end)
     };
     let end = header_end + used.unwrap_or_default();
     let open = used.is_some() && !indicator.contains('-') && line_end(text, end) == text.len();
