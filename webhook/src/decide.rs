@@ -43,6 +43,8 @@ pub(crate) enum OptIn {
 pub(crate) enum NativeBecause {
     Asked(Source),
     HasOthers,
+    /// An earlier version of ours is one, and the pod runs.
+    WasNative,
     Cluster(KubernetesVersion),
     ClusterUnknown,
 }

@@ -229,6 +229,7 @@ fn native_because(because: NativeBecause) -> String {
     match because {
         NativeBecause::Asked(source) => format!("asked for by {}", owner(source, Key::Mode)),
         NativeBecause::HasOthers => "the pod has native sidecars already".into(),
+        NativeBecause::WasNative => "the one that is there is native too".into(),
         NativeBecause::Cluster(version) => format!("the cluster is Kubernetes {version}"),
         NativeBecause::ClusterUnknown => {
             "which Kubernetes it is for is not known; native sidecars are for 1.32 and later".into()

@@ -99,6 +99,7 @@ fn native(case: &mut Case<'_>) -> (bool, NativeBecause) {
                 version >= KubernetesVersion::NATIVE_SIDECARS_EVERYWHERE,
                 NativeBecause::Cluster(version),
             ),
+            None if matches!(case.place, Some((List::Init, _))) => (true, NativeBecause::WasNative),
             None => (false, NativeBecause::ClusterUnknown),
         },
     }
