@@ -8,6 +8,7 @@
 
 mod life;
 mod objects;
+mod options;
 mod rights;
 mod stage;
 mod storm;

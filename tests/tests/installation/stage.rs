@@ -25,6 +25,8 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Where the gateways of the tests are; "restricted" is enforced here, too.
 pub(crate) const GATEWAYS: &str = "gateways";
 
+const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
+
 const NODES: u8 = 2;
 
 /// It ends with the test process.
@@ -96,10 +98,16 @@ impl Stage {
     /// The namespace of an installation, in which Pod Security "restricted" is enforced, and the
     /// gateways' one likewise.
     pub(crate) async fn namespaces(&self) {
-        for name in [NAME, GATEWAYS] {
-            let restricted = ("pod-security.kubernetes.io/enforce", "restricted");
-            self.access.namespace(name, &[restricted]).await.unwrap();
-        }
+        self.access.namespace(NAME, &[RESTRICTED]).await.unwrap();
+        self.gateways_namespace().await;
+    }
+
+    /// That of the gateways alone.
+    pub(crate) async fn gateways_namespace(&self) {
+        self.access
+            .namespace(GATEWAYS, &[RESTRICTED])
+            .await
+            .unwrap();
     }
 
     /// A gateway that opts in, with so many replicas. It is not deployed yet.
@@ -146,14 +154,18 @@ impl Stage {
     }
 
     /// Runs `drainhook check --cluster` and these arguments more.
-    pub(crate) fn check(&self, more: &[&str]) -> Check {
-        let mut check = Command::new(product::drainhook().unwrap());
-        check.args(["check", "--cluster"]).args(more);
-        let output = check
-            .env("KUBECONFIG", self.access.kubeconfig())
-            .output()
-            .unwrap();
-        Check {
+    pub(crate) fn check(&self, more: &[&str]) -> Said {
+        self.drainhook(&[&["check", "--cluster"], more].concat())
+    }
+
+    /// Runs the command line of drainhook.
+    pub(crate) fn drainhook(&self, arguments: &[&str]) -> Said {
+        let mut drainhook = Command::new(product::drainhook().unwrap());
+        drainhook
+            .args(arguments)
+            .env("KUBECONFIG", self.access.kubeconfig());
+        let output = drainhook.output().unwrap();
+        Said {
             status: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
@@ -185,16 +197,18 @@ impl Stage {
 
     /// Leaves the cluster as it was, for the next test.
     pub(crate) async fn leave(self) {
-        self.release.uninstall().unwrap();
+        if self.release.exists().unwrap() {
+            self.release.uninstall().unwrap();
+        }
         for namespace in [NAME, GATEWAYS] {
             remove_namespace(&self.access, namespace).await.unwrap();
         }
     }
 }
 
-/// What `drainhook check` has said.
+/// What `drainhook` has said.
 #[derive(Debug)]
-pub(crate) struct Check {
+pub(crate) struct Said {
     pub(crate) status: i32,
     pub(crate) out: String,
     #[expect(dead_code, reason = "shown where a test fails")]
