@@ -258,15 +258,29 @@ impl Images {
     }
 }
 
+/// Removes a namespace, and what runs there beforehand: where pods are left, the namespace's controller
+/// looks again only after half of their grace period, which for a pod with a drain is minutes.
 async fn remove_namespace(access: &Access, name: &str) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(access.client());
     let there = async || namespaces.get_opt(name).await;
     if there().await?.is_none() {
         return Ok(());
     }
+    for (kinds, wait) in [("deployments,pods", "false"), ("pods", "true")] {
+        let mut kubectl = access.kubectl()?;
+        kubectl.args([
+            "delete",
+            kinds,
+            "--all",
+            "--ignore-not-found",
+            "--namespace",
+            name,
+        ]);
+        let output = kubectl.arg(format!("--wait={wait}")).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "empty namespace {name}: {said}");
+    }
     namespaces.delete(name, &DeleteParams::default()).await?;
     let what = format!("namespace {name} is gone");
-    until(&what, async || there().await.ok()?.is_none().then_some(())).await?;
-    ensure!(there().await?.is_none(), "namespace {name} came back");
-    Ok(())
+    until(&what, async || there().await.ok()?.is_none().then_some(())).await
 }
