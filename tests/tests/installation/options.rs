@@ -55,7 +55,7 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
         template
             .args(["template", NAME])
             .arg(workspace().join("manifests/chart"));
-        template.args(["--namespace", NAME]);
+        template.args(["--namespace", NAME, "--skip-tests"]);
         for value in values {
             template.args(["--set", value]);
         }
