@@ -12,3 +12,4 @@ mod replicas;
 mod rotation;
 mod site;
 mod stamp;
+mod warnings;

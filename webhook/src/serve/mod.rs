@@ -16,6 +16,7 @@ mod log;
 mod metrics;
 mod port;
 pub(crate) mod process;
+mod refusal;
 mod review;
 mod reviewer;
 mod server;
