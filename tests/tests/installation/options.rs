@@ -69,7 +69,7 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
         let (foreign, own): (Vec<_>, Vec<_>) = rendered.split("\n---\n").partition(foreign);
         let wanted = values
             .iter()
-            .any(|value| value.contains("cert-manager") || value.contains("monitoring"));
+            .any(|value| value.contains("cert-manager") || value.contains("monitoring.kind"));
         assert_eq!(!foreign.is_empty(), wanted, "{values:?}");
         let mut kubectl = stage.access.kubectl().unwrap();
         let kubectl = kubectl.args([
