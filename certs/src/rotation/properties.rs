@@ -71,6 +71,8 @@ struct Publisher {
 #[derive(Default)]
 struct Replica {
     connected: bool,
+    /// Whether it has seen the Secret since it was connected: there may be none to be seen.
+    heard: bool,
     rotation: Option<Rotation>,
     held: Option<Authority>,
     issued: u64,
@@ -151,7 +153,10 @@ impl World {
                 // does not verify then. All is to end well even so.
                 self.absurd |= off.unsigned_abs() > LIFETIMES.authority.as_secs() / 2;
             }
-            Act::Disconnect(which) => self.replicas[*which].connected = false,
+            Act::Disconnect(which) => {
+                let replica = &mut self.replicas[*which];
+                (replica.connected, replica.heard) = (false, false);
+            }
             Act::Connect(which) => self.replicas[*which].connected = true,
             Act::RestartReplica(which) => {
                 let connected = self.replicas[*which].connected;
@@ -314,7 +319,7 @@ impl World {
             let trusted = self.stood.iter().any(|(one, _)| *one == held.certificate);
             // A replica that hears nothing is covered for as long as the last leaf that it could
             // rightly mint lives, which is counted on the wall clock.
-            let heard = replica.connected || (!self.jumped && lives && replica.rightly(self));
+            let heard = replica.heard || (!self.jumped && lives && replica.rightly(self));
             if trusted && heard && lives && !self.forgotten && !self.absurd {
                 assert!(
                     bundle.contains(&held.certificate),
@@ -331,7 +336,7 @@ impl World {
         let whole = self.secret.as_ref().and_then(|parts| parts.assemble().ok());
         let replica = &mut self.replicas[which];
         if replica.connected && whole.is_some() {
-            replica.rotation = whole;
+            (replica.rotation, replica.heard) = (whole, true);
         }
         let Some(rotation) = &replica.rotation else {
             return;
