@@ -119,6 +119,26 @@ fn the_process_that_was_told_is_known() {
     assert_eq!(run.server, Some(process(1_000)));
 }
 
+#[test]
+fn an_end_with_nothing_lost_is_told_from_one_that_had_to_be() {
+    let drained = [Reason::Drained, Reason::Quiet];
+    let cut = [Reason::Capped, Reason::Timeout, Reason::EnvoyGone];
+    assert!(drained.iter().all(|reason| reason.is_drained()));
+    assert!(!cut.iter().any(|reason| reason.is_drained()));
+}
+
+#[test]
+fn envoy_is_told_when_the_delay_is_over_and_not_a_look_later() {
+    let plan = Plan {
+        delay: ms(7_500),
+        ..Plan::default()
+    };
+    let told = run(plan, &nobody())
+        .first(Question::FailHealthCheck)
+        .unwrap();
+    assert!((ms(7_500)..ms(7_600)).contains(&told), "{told:?}");
+}
+
 // What is open and what arrives.
 
 #[test]

@@ -164,3 +164,86 @@ impl Server {
         other.restart_epoch != self.restart_epoch || other.started.0 > self.started.1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulation::{ms, process, s};
+    use super::*;
+
+    /// A process that is known, was told, and has been lost from sight since.
+    fn doubted() -> Process {
+        let mut doubted = Process::default();
+        doubted.identify(process(1_000), false, s(0));
+        doubted.lose_sight();
+        doubted.answered(true);
+        doubted
+    }
+
+    #[test]
+    fn an_unknown_one_is_asked_three_times_in_all_whatever_happens() {
+        let mut unknown = Process::default();
+        for second in 0..3 {
+            assert!(unknown.is_sought() && unknown.must_be_asked(s(second)));
+            unknown.not_identified(s(second));
+            assert!(!unknown.must_be_asked(s(second) + ms(999)));
+        }
+        assert!(!unknown.is_sought() && !unknown.must_be_asked(s(60)));
+        unknown.lose_sight();
+        unknown.answered(true);
+        assert!(!unknown.must_be_asked(s(60)));
+    }
+
+    #[test]
+    fn a_doubted_one_is_asked_until_it_says_or_has_been_silent_three_times() {
+        let mut silent = doubted();
+        for second in 1..4 {
+            assert!(silent.must_be_asked(s(second)), "{second}");
+            silent.not_identified(s(second));
+        }
+        assert!(!silent.must_be_asked(s(60)));
+        let mut says = doubted();
+        assert_eq!(says.identify(process(1_000), true, s(1)), Identity::Same);
+        assert!(!says.must_be_asked(s(60)));
+        // Where nobody can be asked there is no use in doubting.
+        let mut out_of_reach = Process::default();
+        out_of_reach.identify(process(1_000), false, s(0));
+        out_of_reach.lose_sight();
+        out_of_reach.answered(false);
+        assert!(!out_of_reach.must_be_asked(s(60)));
+    }
+
+    #[test]
+    fn one_that_is_ready_though_it_was_told_is_asked_once() {
+        let again = |is_live, is_ready, was_told| {
+            let mut known = Process::default();
+            known.identify(process(1_000), false, s(0));
+            let server = Server {
+                is_live,
+                is_ready,
+                ..process(1_000)
+            };
+            known.identify(server, was_told, s(1));
+            known.seen(true, true, s(2));
+            !known.is_starting() && !known.must_be_asked(s(2))
+        };
+        // The same one, and somebody took the telling back: nothing to ask.
+        assert!(again(true, true, true));
+        assert!(!again(true, false, true));
+        assert!(!again(true, true, false));
+        assert!(!again(false, true, true));
+    }
+
+    #[test]
+    fn another_one_is_one_that_certainly_started_later() {
+        // Envoy tells its uptime in whole seconds, so that a start is known within bounds.
+        let known = process(1_000);
+        assert!(!known.is_other(&process(1_001)));
+        assert!(!known.is_other(&process(1_002)));
+        assert!(known.is_other(&process(1_003)));
+        let hot = Server {
+            restart_epoch: 1,
+            ..known
+        };
+        assert!(known.is_other(&hot));
+    }
+}
