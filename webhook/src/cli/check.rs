@@ -26,22 +26,17 @@ use report::Report;
 pub(super) struct Args {
     #[command(flatten)]
     input: InputArgs,
-    #[command(flatten)]
-    installation: InstallationArgs,
 
     /// Look at the pods of a cluster instead of manifests, in all namespaces or the one that
     /// `--namespace` names
     #[arg(long, conflicts_with_all = ["files", "filenames"])]
     cluster: bool,
 
-    #[command(flatten)]
-    access: AccessArgs,
-
     /// How the result is written
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 
-    /// Warnings are faults too
+    /// Warnings are faults too; what is only to know is none
     #[arg(long)]
     strict: bool,
 
@@ -51,6 +46,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     colour: ColourArgs,
+
+    #[command(flatten)]
+    access: AccessArgs,
+
+    // Last: its heading holds for all that follows.
+    #[command(flatten)]
+    installation: InstallationArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

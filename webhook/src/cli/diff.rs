@@ -43,6 +43,8 @@ impl ColourArgs {
 pub(super) fn unified(name: &str, before: &str, after: &str, colour: bool) -> String {
     let diff = TextDiff::from_lines(before, after);
     let mut unified = diff.unified_diff();
+    // `a//tmp/x` is a path that no tool takes apart.
+    let name = name.trim_start_matches('/');
     let (old, new) = (format!("a/{name}"), format!("b/{name}"));
     let unified = unified.context_radius(CONTEXT).header(&old, &new);
     if !colour {

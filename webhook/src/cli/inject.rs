@@ -18,12 +18,14 @@ pub(super) struct Args {
     input: InputArgs,
     #[command(flatten)]
     output: OutputArgs,
-    #[command(flatten)]
-    installation: InstallationArgs,
 
     /// Say nothing on standard error but what is wrong
     #[arg(short, long)]
     quiet: bool,
+
+    // Last: its heading holds for all that follows.
+    #[command(flatten)]
+    installation: InstallationArgs,
 }
 
 impl Args {

@@ -102,6 +102,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn options_stand_under_the_heading_that_they_belong_to() {
+        let mut cli = Cli::command();
+        cli.build();
+        for (command, options) in [
+            ("inject", &["quiet", "diff", "in_place", "color"][..]),
+            ("check", &["strict", "all", "output", "color", "cluster"]),
+        ] {
+            let command = cli.find_subcommand(command).unwrap();
+            for option in command.get_arguments() {
+                let heading = option.get_help_heading();
+                if options.contains(&option.get_id().as_str()) {
+                    assert_eq!(heading, None, "{option}");
+                } else if ["defaults_from", "namespace"].contains(&option.get_id().as_str()) {
+                    assert_eq!(heading, Some("Installation and cluster"), "{option}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_definitions_of_all_commands_hold_together() {
         Cli::command().debug_assert();
     }
