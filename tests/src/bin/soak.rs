@@ -17,16 +17,25 @@ struct Arguments {
     /// From which the rounds are drawn; a new one each time where it is not given
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
+
+    /// The first round of the seed that is played: to look at one that failed
+    #[arg(long, env = "ROUND", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    round: u32,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { minutes, seed } = Arguments::parse();
+    let Arguments {
+        minutes,
+        seed,
+        round,
+    } = Arguments::parse();
     // Short enough to be typed again.
     let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("SEED={seed}: starting a cluster, then {minutes} minutes of rollouts");
     let soak = Soak {
         seed,
+        first: usize::try_from(round)?,
         length: Duration::from_secs_f64(minutes * 60.0),
         rounds: usize::MAX,
         mix: Mix::standard(),

@@ -86,7 +86,7 @@ impl Default for Target {
 }
 
 /// How many clients of each sort there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mix {
     /// Clients that make a new connection for each of 12 requests per second.
     pub short: usize,

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub use plan::{End, Fault, Round, Rounds, Shape};
 pub use round::{Cut, Line};
@@ -27,6 +27,8 @@ use crate::{
 pub struct Soak {
     /// From which the rounds are drawn.
     pub seed: u64,
+    /// The first round that is played: those before it are passed over.
+    pub first: usize,
     /// After this no new round begins.
     pub length: Duration,
     /// The most rounds.
@@ -61,11 +63,16 @@ impl Soak {
         let traffic = gateway.load(self.mix).await?;
         let began = Instant::now();
         let mut lines = Vec::new();
-        for (number, round) in Rounds::of(self.seed).take(self.rounds).enumerate() {
+        let rounds = (1..)
+            .zip(Rounds::of(self.seed))
+            .skip(self.first.saturating_sub(1));
+        for (number, round) in rounds.take(self.rounds) {
             if began.elapsed() + round.pause > self.length {
                 break;
             }
-            let line = round::play(&scene, &mut gateway, &traffic, number + 1, round).await?;
+            let what = format!("round {number}, {round}");
+            let line = round::play(&scene, &mut gateway, &traffic, number, round).await;
+            let line = line.with_context(|| format!("{what}\n{}", describe(&scene)))?;
             tell(&line);
             lines.push(line);
         }
@@ -73,6 +80,12 @@ impl Soak {
         let cuts: Vec<_> = lines.iter().filter_map(|line| line.cut).collect();
         Ok(Summary::new(self.seed, lines, &record, &cuts))
     }
+}
+
+/// What there is in the namespace, where a round does not come to an end.
+fn describe(scene: &Scene<'_>) -> String {
+    let description = scene.cluster().describe(Some(scene.namespace()));
+    description.unwrap_or_else(|error| format!("{error:#}"))
 }
 
 impl Summary {

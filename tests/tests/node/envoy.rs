@@ -60,34 +60,12 @@ fn an_envoy_that_hangs_is_killed_after_its_own_grace_period_and_not_the_pods() {
 
 #[test]
 fn an_envoy_that_is_killed_in_a_drain_is_not_waited_for() {
-    play(async |scene| {
-        let gateway = scene.put_up(Gateway::new()).await.unwrap();
-        let traffic = gateway.load(Mix::small()).await.unwrap();
-        let pod = gateway.a_pod().await.unwrap();
-        let envoy = gateway.container(&pod, "envoy").unwrap();
-        gateway.delete(&pod, None).await.unwrap();
-        let drains = async || gateway.life(&pod).ok()?.asked;
-        until("the drain begins", drains).await.unwrap();
-        // The news of the end has travelled, and nothing new comes.
-        sleep(Duration::from_secs(4)).await;
-        let cut = Cut::now(&gateway, &pod).unwrap();
-        envoy.signal(Signal::KILL).unwrap();
-        let life = gateway.until_gone(&pod).await.unwrap();
-        gateway.until_rolled_out().await.unwrap();
-        let record = traffic.stop().await.unwrap();
-        let lost = record.failures().count();
-        let others = record.failures().filter(|(request, _)| !cut.hit(request));
-        assert_eq!(others.count(), 0, "{:#?}", record.describe_failures());
-        assert!(
-            life.report().unwrap().contains(": envoy-gone after"),
-            "{:?}",
-            life.report()
-        );
-        println!(
-            "{lost} requests lost; gone after {:?}",
-            life.took().unwrap()
-        );
-    });
+    is_not_waited_for(Gateway::new());
+}
+
+#[test]
+fn an_envoy_with_its_admin_interface_on_a_socket_is_not_waited_for_either() {
+    is_not_waited_for(Gateway::new().admin_on_a_socket());
 }
 
 #[test]
@@ -127,6 +105,38 @@ fn a_gateway_that_gets_hardly_any_cpu_loses_nothing() {
         let record = traffic.stop().await.unwrap();
         judgement::nothing_failed(&record);
         judgement::drained(&gateway, &record, 2);
+    });
+}
+
+/// Kills the Envoy of one of two pods in its drain.
+fn is_not_waited_for(gateway: Gateway) {
+    play(async |scene| {
+        let gateway = scene.put_up(gateway).await.unwrap();
+        let traffic = gateway.load(Mix::small()).await.unwrap();
+        let pod = gateway.a_pod().await.unwrap();
+        let envoy = gateway.container(&pod, "envoy").unwrap();
+        gateway.delete(&pod, None).await.unwrap();
+        let drains = async || gateway.life(&pod).ok()?.asked;
+        until("the drain begins", drains).await.unwrap();
+        // The news of the end has travelled, and nothing new comes.
+        sleep(Duration::from_secs(4)).await;
+        let cut = Cut::now(&gateway, &pod).unwrap();
+        envoy.signal(Signal::KILL).unwrap();
+        let life = gateway.until_gone(&pod).await.unwrap();
+        gateway.until_rolled_out().await.unwrap();
+        let record = traffic.stop().await.unwrap();
+        let lost = record.failures().count();
+        let others = record.failures().filter(|(request, _)| !cut.hit(request));
+        assert_eq!(others.count(), 0, "{:#?}", record.describe_failures());
+        assert!(
+            life.report().unwrap().contains(": envoy-gone after"),
+            "{:?}",
+            life.report()
+        );
+        println!(
+            "{lost} requests lost; gone after {:?}",
+            life.took().unwrap()
+        );
     });
 }
 

@@ -10,6 +10,7 @@ fn a_short_soak_loses_nothing() {
         let soak = Soak {
             // Its first rounds are of different kinds.
             seed: 3,
+            first: 1,
             length: Duration::from_secs(600),
             rounds: 3,
             mix: Mix::small(),
