@@ -95,7 +95,7 @@ impl<'a> Gateway<'a> {
         self
     }
 
-    /// With this preStop hook of its own on Envoy.
+    /// With this preStop hook on Envoy, and on the application beside it, which must not go before.
     #[must_use]
     pub fn pre_stop(mut self, hook: Value) -> Self {
         self.pre_stop = Some(hook);
@@ -172,8 +172,10 @@ impl<'a> Gateway<'a> {
             },
         });
         if let Some(hook) = &self.pre_stop {
-            let envoy = &mut deployment["spec"]["template"]["spec"]["containers"][0];
-            envoy["lifecycle"]["preStop"] = hook.clone();
+            let containers = &mut deployment["spec"]["template"]["spec"]["containers"];
+            for container in containers.as_array_mut().into_iter().flatten() {
+                container["lifecycle"]["preStop"] = hook.clone();
+            }
         }
         deployment
     }
