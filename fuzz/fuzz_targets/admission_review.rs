@@ -24,7 +24,10 @@ fuzz_target!(|body: &[u8]| {
         Ok(answer) => answer,
         Err(error) => return assert!(!error.is_ours(), "{error}"),
     };
-    let mut review: Value = serde_json::from_slice(body).unwrap();
+    // What the envelope does not ask for is passed over unread, were it no text.
+    let Ok(mut review) = serde_json::from_slice::<Value>(body) else {
+        return;
+    };
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
     let Some(patch) = answer["response"]["patch"].as_str() else {
