@@ -3,7 +3,10 @@
 //! A pod that asks for a drain is given to the API server as a dry run: whatever stands between it and
 //! the webhook (registration, Service, network policies, certificates) takes part, and no pod is made.
 
+use std::time::{Duration, Instant};
+
 use kube::Api;
+use kube::Client;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
@@ -18,6 +21,10 @@ use crate::sidecar::NAME;
 /// posted.
 const POD: &str = "drainhook-verify";
 
+/// How often is asked while it is waited. The API server hears of a configuration and of endpoints
+/// within a moment, so this is soon enough for people and rare enough for an API server.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
 /// Ask a cluster whether a pod that asks for a drain would get it
 ///
 /// A pod with Envoy is created as a dry run: the API server asks the webhook as it does for every
@@ -28,6 +35,11 @@ pub(super) struct Args {
     /// The namespace in which the pod would be: one that the webhook looks at, so not its own
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
+
+    /// Ask again for so long until it would, such as 30s: right after an installation the API server
+    /// may not have heard yet of the webhook and of its endpoints
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    wait: Duration,
 
     #[command(flatten)]
     access: AccessArgs,
@@ -45,13 +57,25 @@ impl Args {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Software, format!("start a runtime: {error}")))?;
-        let pod = runtime.block_on(self.ask())?;
-        let said = verdict(&pod, &self.namespace)?;
+        let said = runtime.block_on(self.ask_until_well())?;
         print(said.as_bytes())
     }
 
-    async fn ask(&self) -> Result<Value, Failure> {
+    /// The verdict, or the last failure once it was waited for long enough.
+    async fn ask_until_well(&self) -> Result<String, Failure> {
         let client = self.access.client().await?;
+        let asked = Instant::now();
+        loop {
+            let pod = self.ask(client.clone()).await;
+            let said = pod.and_then(|pod| verdict(&pod, &self.namespace));
+            if said.is_ok() || asked.elapsed() + ASK_EVERY > self.wait {
+                return said;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    async fn ask(&self, client: Client) -> Result<Value, Failure> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
         let pods: Api<DynamicObject> = Api::namespaced_with(client, &self.namespace, &resource);
         let parameters = PatchParams {

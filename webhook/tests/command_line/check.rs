@@ -240,3 +240,26 @@ fn a_context_that_is_not_there_is_named_with_the_way_out() {
         );
     }
 }
+
+#[test]
+fn a_cluster_that_does_not_answer_is_asked_again_for_as_long_as_was_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    // A port that was free a moment ago: nobody listens.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
+         clusters: [{{name: it, cluster: {{server: '{server}'}}}}]\n\
+         contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n\
+         users: [{{name: it, user: {{}}}}]\n"
+    );
+    std::fs::write(&kubeconfig, text).unwrap();
+    let kubeconfig = kubeconfig.display().to_string();
+    let asked = std::time::Instant::now();
+    let run = piped(&["verify", "--kubeconfig", &kubeconfig, "--wait", "2s"], "");
+    assert_eq!(run.status, 69, "{run:?}");
+    assert!(run.err.contains("does not answer"), "{run:?}");
+    assert!(asked.elapsed() >= std::time::Duration::from_secs(1));
+}
