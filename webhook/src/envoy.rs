@@ -185,8 +185,9 @@ fn none_found(pod: &Pod<'_>) -> String {
         })
         .collect();
     let names: Vec<&str> = pod.running().map(|container| container.name).collect();
+    let one = if proxies.is_empty() { "one" } else { "another" };
     format!(
-        "no container runs Envoy by its image or command (the pod has {}){}: if one does, name it, {}: \
+        "no container runs Envoy by its image or command (the pod has {}){}: if {one} does, name it, {}: \
          \"NAME\"",
         list(&names),
         proxies.concat(),
