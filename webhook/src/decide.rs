@@ -120,6 +120,8 @@ pub(crate) fn examine(
     observe(Seen::OptedIn(opt_in));
     let pod = match Pod::read(request.pod) {
         Ok(pod) => pod,
+        // The pod did not ask: if it is no pod at all, the API server says so.
+        Err(faults) if opt_in == OptIn::Namespace => return Ok(skip(SkipReason::Unfit, faults)),
         Err(faults) => return Ok(malformed(faults, observe)),
     };
     if let Some((reason, said)) = hands_off(&pod) {

@@ -4,14 +4,20 @@
 
 mod support;
 
-use drainhook_webhook::{Configuration, Decision, Origin, Request, decide, uninject};
+use drainhook_webhook::{
+    Configuration, Decision, Namespace, Origin, Request, SkipReason, decide, uninject,
+};
 use serde_json::{Value, json};
 
 fn decision(pod: &Value) -> Decision {
+    decision_in(None, pod)
+}
+
+fn decision_in(namespace: Option<&Namespace>, pod: &Value) -> Decision {
     let configuration = Configuration::default();
     let request = Request {
         pod,
-        namespace: None,
+        namespace,
         configuration: &configuration,
         token: None,
         origin: Origin::Admission,
@@ -61,4 +67,26 @@ fn a_hook_of_each_kind_is_refused_kept_or_replaced_as_the_pod_says() {
             );
         }
     }
+}
+
+#[test]
+fn a_pod_that_is_too_large_is_refused_only_where_it_asked_itself() {
+    let containers: Vec<_> = (0..251)
+        .map(|number| json!({"name": format!("c{number}"), "image": "example/app:1"}))
+        .collect();
+    let mut pod = json!({"metadata": {"name": "many"}, "spec": {"containers": containers}});
+    let namespace = Namespace::from_object(&json!({
+        "metadata": {"name": "edge", "labels": {"drainhook.io/inject": "enabled"}},
+    }));
+    let Decision::Skip { reason, warnings } = decision_in(Some(&namespace), &pod) else {
+        panic!("only its namespace asked");
+    };
+    assert_eq!(reason, SkipReason::Unfit);
+    assert!(warnings[0].contains("251 containers"), "{warnings:?}");
+
+    pod["metadata"]["annotations"] = json!({"drainhook.io/inject": "true"});
+    let Decision::Reject { messages, .. } = decision_in(Some(&namespace), &pod) else {
+        panic!("the pod asked");
+    };
+    assert!(messages[0].contains("251 containers"), "{messages:?}");
 }

@@ -105,7 +105,12 @@ fn pod(namespace: &str) -> Value {
         "metadata": {
             "name": POD,
             "namespace": namespace,
-            "annotations": { "drainhook.io/inject": "true" },
+            // What an installation takes for usual in its own gateways is not what this pod is.
+            "annotations": {
+                "drainhook.io/inject": "true",
+                "drainhook.io/envoy": "envoy",
+                "drainhook.io/admin": "127.0.0.1:9901",
+            },
         },
         "spec": {
             "automountServiceAccountToken": false,
@@ -188,6 +193,25 @@ mod tests {
     fn a_pod_that_came_back_with_its_drain_is_well() {
         let said = verdict(&injected(), "edge").unwrap();
         assert!(said.contains("in namespace edge gets it"), "{said}");
+    }
+
+    #[test]
+    fn what_an_installation_takes_for_usual_does_not_refuse_the_pod() {
+        let defaults = "admin: unix:///run/envoy/admin.sock\nenvoy: proxy\n";
+        let configuration = Configuration {
+            defaults: crate::InstallationDefaults::parse(defaults).unwrap(),
+            ..Configuration::default()
+        };
+        let pod = pod("edge");
+        let request = Request {
+            pod: &pod,
+            namespace: None,
+            configuration: &configuration,
+            token: Some(&Token::dry_run()),
+            origin: Origin::Admission,
+        };
+        let decision = decide(&request).unwrap();
+        assert!(matches!(decision, Decision::Inject { .. }), "{decision:?}");
     }
 
     #[test]

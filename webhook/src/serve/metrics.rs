@@ -169,6 +169,15 @@ impl Metrics {
             at_scrape: AtScrape::default(),
             registry: Registry::default(),
         };
+        // They are there before anything happened: an alert on their increase would otherwise miss the
+        // first event.
+        for result in [Reload::Loaded, Reload::Kept] {
+            drop(
+                metrics
+                    .defaults_reloads
+                    .get_or_create(&ReloadLabels { result }),
+            );
+        }
         metrics.register();
         Arc::new(metrics)
     }

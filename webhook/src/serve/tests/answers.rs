@@ -338,3 +338,13 @@ async fn every_answer_is_counted_under_labels_that_nobody_chose() {
         "{page}"
     );
 }
+
+#[test]
+fn what_alerts_count_is_on_the_page_before_it_has_happened() {
+    let page = crate::serve::metrics::Metrics::new().page();
+    // A counter that begins with its first event has never increased.
+    for result in ["loaded", "kept"] {
+        let line = format!("drainhook_defaults_reloads_total{{result=\"{result}\"}} 0\n");
+        assert!(page.contains(&line), "{page}");
+    }
+}
