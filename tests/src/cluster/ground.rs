@@ -1,12 +1,11 @@
 //! Where tests run that need nothing of a cluster but its API: on nodes of their own, or on a cluster
 //! that somebody has named.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use tempfile::TempDir;
 
-use super::{Access, Cluster, Image, Network, Version};
+use super::{Access, Cluster, Image, Network, Version, residue::Residue};
 
 /// Names the context of the user's kubeconfig on whose cluster the tests are to run. That it has to be
 /// named, and that nothing is guessed, keeps them off a cluster that only happened to be the current one.
@@ -22,7 +21,7 @@ pub struct Ground {
     own: Option<Cluster>,
     kubeconfig: PathBuf,
     // Holds the kubeconfig of a cluster that was given.
-    _directory: Option<TempDir>,
+    _directory: Option<Residue>,
 }
 
 impl Ground {
@@ -61,9 +60,10 @@ impl Ground {
             output.status.success(),
             "{CONTEXT} names the context {context:?}: {said}"
         );
-        let directory = TempDir::with_prefix("drainhook-kubeconfig-")?;
-        let kubeconfig = directory.path().join("kubeconfig");
-        fs::write(&kubeconfig, output.stdout).context("write a kubeconfig")?;
+        // It holds credentials, and tests keep their ground to the end of the process, where nothing is
+        // dropped.
+        let directory = Residue::create("kubeconfig")?;
+        let kubeconfig = directory.file("kubeconfig", output.stdout)?;
         let ground = Self {
             own: None,
             kubeconfig,

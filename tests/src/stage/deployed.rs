@@ -243,7 +243,10 @@ impl<'a> Deployed<'a> {
                 .list(&ListParams::default().labels("app=gateway"))
                 .await;
             let pods = pods.ok()?.items;
-            (pods.len() == wanted && pods.iter().all(is_ready)).then_some(())
+            // A pod that was deleted or evicted is ready for a while, and counts for two with its
+            // successor only once that is there.
+            let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod);
+            (pods.len() == wanted && pods.iter().all(stays)).then_some(())
         })
         .await?;
         // The witness learns it from another connection.

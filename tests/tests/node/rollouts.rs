@@ -166,11 +166,12 @@ fn rolls(gateway: Gateway) -> Vec<Life> {
 }
 
 /// When a container ended, to the second.
-fn finished(life: &Life, container: &str) -> Option<Time> {
-    let state = life.container(container)?.state.clone()?;
-    let finished = state.terminated?.finished_at;
-    assert!(finished.is_some(), "nobody knows when {container} ended");
-    finished
+fn finished(life: &Life, container: &str) -> Time {
+    let state = life
+        .container(container)
+        .and_then(|container| container.state.clone());
+    let finished = state.and_then(|state| state.terminated?.finished_at);
+    finished.unwrap_or_else(|| panic!("nobody knows when {container} ended"))
 }
 
 /// What `drainhook inject` makes of a manifest.
