@@ -92,7 +92,8 @@ size: sidecar ## is the sidecar small and static?
 	size=$$(stat --format %s $$binary); \
 	echo "shutdown-manager: $$size bytes of $(SIDECAR_LIMIT)"; \
 	(( size <= $(SIDECAR_LIMIT) )) || { echo "the sidecar is too big" >&2; exit 1; }; \
-	$(if $(SIDECAR_TARGET),! readelf --program-headers $$binary | grep INTERP > /dev/null || { echo "the sidecar is not static" >&2; exit 1; })
+	$(if $(SIDECAR_TARGET),! readelf --program-headers $$binary | grep INTERP > /dev/null || { echo "the sidecar is not static" >&2; exit 1; },\
+	[[ $${CI-} != true ]] || { echo "no musl target: whether the sidecar is static cannot be told" >&2; exit 1; })
 
 .PHONY: envoy
 envoy: target-musl ## the drain against the real Envoy, oldest and newest

@@ -30,7 +30,7 @@ impl Ground {
     ///
     /// # Errors
     /// When the context is not to be had or has fewer nodes, or the cluster does not start.
-    pub async fn find(nodes: u8, what: &str) -> Result<Option<Self>> {
+    pub async fn find(nodes: u8) -> Result<Option<Self>> {
         if let Some(context) = env::var_os(CONTEXT).filter(|context| !context.is_empty()) {
             let context = context
                 .into_string()
@@ -38,7 +38,7 @@ impl Ground {
                 .context("a context that is no text")?;
             return Ok(Some(Self::given(&context, nodes).await?));
         }
-        if !Network::available(what)? {
+        if !Network::available() {
             return Ok(None);
         }
         let own = Cluster::start(nodes).await?;

@@ -64,7 +64,7 @@ impl Stage {
     async fn prepare() -> Result<Option<Self>> {
         let mut turn = SHARED.lock().await;
         if turn.is_none() {
-            let Some(ground) = Ground::find(NODES, "an installation on nodes").await? else {
+            let Some(ground) = Ground::find(NODES).await? else {
                 return Ok(None);
             };
             let images = Images::provide(&ground).await?;

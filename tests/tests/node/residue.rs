@@ -25,7 +25,7 @@ async fn a_cluster_that_is_killed_leaves_nothing_behind() {
 }
 
 async fn leaves_nothing_behind_after(signal: Signal) {
-    if !Network::available("a node").unwrap() {
+    if !Network::available() {
         return;
     }
     let interfaces = interfaces();
