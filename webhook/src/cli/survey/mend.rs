@@ -34,14 +34,21 @@ impl Owner {
     }
 }
 
-/// The command for one pod. kubectl can restart what rolls its pods; of others the pod is deleted,
-/// and whatever made it makes another. One that nobody made is replaced by itself.
-pub(super) fn command(owner: Option<&Owner>, namespace: &str, pod: &str, state: State) -> String {
+/// The command for one pod; nothing where none is safe. kubectl can restart what rolls its pods; of
+/// others the pod is deleted, and whatever made it makes another. One that nobody made is replaced by
+/// itself, but only where the webhook lets it through: it is deleted before it is created again, so
+/// that one that is then refused is lost.
+pub(super) fn command(
+    owner: Option<&Owner>,
+    namespace: &str,
+    pod: &str,
+    state: State,
+) -> Option<String> {
     let rolls = |owner: &Owner| {
         let kinds = ["Deployment", "DaemonSet", "StatefulSet"];
         owner.is_of("apps") && kinds.contains(&owner.kind.as_str())
     };
-    match owner {
+    let command = match owner {
         // A restart makes the same again.
         Some(owner) if state == State::Refused => {
             let (kind, name) = (owner.kind.to_lowercase(), &owner.name);
@@ -52,18 +59,25 @@ pub(super) fn command(owner: Option<&Owner>, namespace: &str, pod: &str, state: 
             format!("kubectl rollout restart {kind}/{name} -n {namespace}")
         }
         Some(_) => format!("kubectl delete pod/{pod} -n {namespace}"),
+        None if state == State::Refused => return None,
         None => {
             format!("kubectl get pod/{pod} -n {namespace} -o yaml | kubectl replace --force -f -")
         }
-    }
+    };
+    Some(command)
 }
+
+/// What is said of a pod for which there is no command.
+pub(super) const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is it would be no better: change \
+     its manifest first, then delete it and create it from that";
 
 /// The commands for all pods, each once, in the order of the pods.
 pub(super) fn commands(findings: &[Finding]) -> Vec<&str> {
     let mut commands: Vec<&str> = Vec::new();
     for finding in findings {
-        if !commands.contains(&finding.mend.as_str()) {
-            commands.push(&finding.mend);
+        match &finding.mend {
+            Some(command) if !commands.contains(&command.as_str()) => commands.push(command),
+            _ => {}
         }
     }
     commands
@@ -111,14 +125,14 @@ mod tests {
             let owner = owner(version, kind);
             assert_eq!(
                 command(Some(&owner), "ns", "edge-1", State::Missing),
-                expected
+                Some(expected.to_owned())
             );
         }
     }
 
     #[test]
     fn a_pod_of_nobody_is_replaced() {
-        let command = command(None, "ns", "edge", State::Missing);
+        let command = command(None, "ns", "edge", State::Missing).unwrap();
         assert!(
             command.ends_with("| kubectl replace --force -f -"),
             "{command}"
@@ -129,7 +143,12 @@ mod tests {
     fn what_would_be_refused_again_is_edited() {
         let owner = owner("apps/v1", "Deployment");
         let command = command(Some(&owner), "ns", "edge-1", State::Refused);
-        assert_eq!(command, "kubectl edit deployment/edge -n ns");
+        assert_eq!(command.unwrap(), "kubectl edit deployment/edge -n ns");
+    }
+
+    #[test]
+    fn a_pod_of_nobody_that_would_be_refused_is_not_deleted() {
+        assert_eq!(command(None, "ns", "edge", State::Refused), None);
     }
 
     #[test]

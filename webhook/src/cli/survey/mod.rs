@@ -44,8 +44,9 @@ struct Finding {
     /// What made it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<Owner>,
-    /// The command that makes it anew, with its drain.
-    mend: String,
+    /// The command that makes it anew, with its drain, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
 }
 
 /// What all pods come to.
@@ -92,7 +93,8 @@ impl Survey<'_> {
         let mut findings = Vec::new();
         for pod in std::mem::take(&mut cluster.pods) {
             summary.pods += 1;
-            let Some(verdict) = judge::judge(&pod, &cluster.namespace_of(&pod), cluster.version)?
+            let Some(mut verdict) =
+                judge::judge(&pod, &cluster.namespace_of(&pod), cluster.version)?
             else {
                 continue;
             };
@@ -104,8 +106,12 @@ impl Survey<'_> {
             }
             let owner = cluster.owner_of(&pod).await?;
             let (namespace, name) = read::name(&pod);
+            let mend = mend::command(owner.as_ref(), &namespace, &name, verdict.state);
+            if mend.is_none() {
+                verdict.messages.push(mend::BY_HAND.to_owned());
+            }
             findings.push(Finding {
-                mend: mend::command(owner.as_ref(), &namespace, &name, verdict.state),
+                mend,
                 namespace,
                 name,
                 verdict,
