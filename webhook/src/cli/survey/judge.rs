@@ -10,7 +10,7 @@ use crate::sidecar::NAME;
 use crate::status::Status;
 use crate::{
     Action, Configuration, Decision, Explanation, KubernetesVersion, Namespace, Origin, Request,
-    Token, UnknownKeys, explain,
+    Token, UnknownKeys, explain, uninject,
 };
 
 /// How a pod that takes part stands.
@@ -25,6 +25,8 @@ pub(super) enum State {
     Refused,
     /// It has one that does not work.
     Broken,
+    /// It has one whose container does not run: made again, it would not run either.
+    Stopped,
     /// It has one that works, and lacks something.
     Incomplete,
     /// It has one of another version.
@@ -91,15 +93,31 @@ pub(super) fn judge(
     }))
 }
 
+/// Whether the webhook gives a pod a drain anew once the one that it has is taken back. Whoever
+/// replaces the pod would otherwise lose it.
+pub(super) fn begins_anew(
+    pod: &Value,
+    namespace: &Namespace,
+    kubernetes: Option<KubernetesVersion>,
+) -> bool {
+    let Ok(Some(removal)) = uninject(pod) else {
+        return false;
+    };
+    let verdict = judge(&removal.pod, namespace, kubernetes);
+    matches!(verdict, Ok(Some(verdict)) if verdict.state == State::Missing)
+}
+
 fn is_injected(pod: &Value) -> bool {
     Pod::read(pod).is_ok_and(|pod| matches!(existing::find(&pod), Some(Named::Ours(_))))
 }
 
 fn injected(pod: &Value, decision: &Decision, explained: Explanation) -> (State, Vec<String>) {
-    let mut broken = explained.injection_faults;
-    broken.extend(stopped(pod));
-    if !broken.is_empty() {
-        return (State::Broken, broken);
+    let faults = explained.injection_faults;
+    if let Some(stopped) = stopped(pod) {
+        return (State::Stopped, [faults, vec![stopped]].concat());
+    }
+    if !faults.is_empty() {
+        return (State::Broken, faults);
     }
     if let Decision::Inject {
         action: Action::Completed,
@@ -151,8 +169,7 @@ fn stopped(pod: &Value) -> Option<String> {
     };
     let reason = reason?;
     Some(format!(
-        "container {NAME:?} does not run ({reason}): Envoy would end at once; \
-         `kubectl describe pod` and the container's log say why"
+        "container {NAME:?} does not run ({reason}): Envoy would end at once"
     ))
 }
 
@@ -241,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sidecar_that_does_not_run_is_broken_and_one_that_is_about_to_is_not() {
+    fn a_sidecar_that_does_not_run_is_found_and_one_that_is_about_to_is_none() {
         for (container, expected) in [
             (
                 json!({"waiting": {"reason": "ImagePullBackOff"}}),
-                State::Broken,
+                State::Stopped,
             ),
-            (json!({"terminated": {"reason": "Error"}}), State::Broken),
+            (json!({"terminated": {"reason": "Error"}}), State::Stopped),
             (
                 json!({"waiting": {"reason": "ContainerCreating"}}),
                 State::Fine,
@@ -271,6 +288,54 @@ mod tests {
             verdict.messages[0].contains("of drainhook 0.0.1"),
             "{verdict:?}"
         );
+    }
+
+    /// As `kubectl get` has it: the API server adds to what it was given.
+    fn as_the_cluster_has_it(mut pod: Value) -> Value {
+        let mount = json!({"name": "token", "mountPath": "/var/run/secrets", "readOnly": true});
+        for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+            container["volumeMounts"] = json!([mount]);
+            container["terminationMessagePath"] = json!("/dev/termination-log");
+            if let Some(hook) = container.pointer_mut("/lifecycle/preStop/httpGet") {
+                hook["scheme"] = json!("HTTP");
+            }
+        }
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["spec"]["nodeName"] = json!("node-1");
+        pod["metadata"]["uid"] = json!("d0c5");
+        pod["status"] = json!({"phase": "Running"});
+        pod
+    }
+
+    #[test]
+    fn a_drain_that_is_no_good_is_taken_back_and_given_anew() {
+        let mut pod = as_the_cluster_has_it(injected());
+        let header = "/spec/containers/0/lifecycle/preStop/httpGet/httpHeaders/0/value";
+        *pod.pointer_mut(header).unwrap() = json!("another");
+        assert!(begins_anew(&pod, &namespace(false), None));
+        // The command that is printed reads it as text.
+        let bare = crate::cli::uninject_text(&pod.to_string()).unwrap();
+        let bare: Value = serde_json::from_str(&bare).unwrap();
+        assert_eq!(state(&bare, false), Some(State::Missing));
+        assert_eq!(bare["spec"]["containers"].as_array().unwrap().len(), 1);
+        assert_eq!(bare["spec"]["containers"][0]["lifecycle"], Value::Null);
+    }
+
+    #[test]
+    fn one_that_would_get_no_drain_anew_is_not_to_be_replaced() {
+        // Nobody asks but the injection itself.
+        let mut silent = injected();
+        silent["metadata"]["annotations"]
+            .as_object_mut()
+            .unwrap()
+            .remove("drainhook.io/inject");
+        // It would be refused.
+        let mut refused = injected();
+        refused["metadata"]["annotations"]["drainhook.io/port"] = json!("80");
+        for pod in [silent, refused, plain(asks())] {
+            assert!(!begins_anew(&pod, &namespace(false), None), "{pod:#}");
+        }
     }
 
     #[test]

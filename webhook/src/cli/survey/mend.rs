@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Finding;
 use super::judge::State;
+use crate::sidecar::NAME;
 
 /// What made a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,52 +33,105 @@ impl Owner {
     pub(super) fn is_of(&self, group: &str) -> bool {
         self.version.split('/').next() == Some(group)
     }
-}
 
-/// The command for one pod; nothing where none is safe. kubectl can restart what rolls its pods; of
-/// others the pod is deleted, and whatever made it makes another. One that nobody made is replaced by
-/// itself, but only where the webhook lets it through: it is deleted before it is created again, so
-/// that one that is then refused is lost.
-pub(super) fn command(
-    owner: Option<&Owner>,
-    namespace: &str,
-    pod: &str,
-    state: State,
-) -> Option<String> {
-    let rolls = |owner: &Owner| {
+    /// Whether kubectl can restart it.
+    fn rolls(&self) -> bool {
         let kinds = ["Deployment", "DaemonSet", "StatefulSet"];
-        owner.is_of("apps") && kinds.contains(&owner.kind.as_str())
-    };
-    let command = match owner {
-        // A restart makes the same again.
-        Some(owner) if state == State::Refused => {
-            let (kind, name) = (owner.kind.to_lowercase(), &owner.name);
-            format!("kubectl edit {kind}/{name} -n {namespace}")
-        }
-        Some(owner) if rolls(owner) => {
-            let (kind, name) = (owner.kind.to_lowercase(), &owner.name);
-            format!("kubectl rollout restart {kind}/{name} -n {namespace}")
-        }
-        Some(_) => format!("kubectl delete pod/{pod} -n {namespace}"),
-        None if state == State::Refused => return None,
-        None => {
-            format!("kubectl get pod/{pod} -n {namespace} -o yaml | kubectl replace --force -f -")
-        }
-    };
-    Some(command)
+        self.is_of("apps") && kinds.contains(&self.kind.as_str())
+    }
 }
 
-/// What is said of a pod for which there is no command.
+/// A pod that is to be mended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patient<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    /// What made it, where anything did.
+    pub(super) owner: Option<&'a Owner>,
+    pub(super) state: State,
+    /// Whether the webhook gives it a drain anew once the one that it has is taken back.
+    pub(super) begins_anew: bool,
+}
+
+impl Patient<'_> {
+    /// The command that makes it anew with its drain; nothing where none is safe, or none would help.
+    /// kubectl can restart what rolls its pods; of others the pod is deleted, and whatever made it
+    /// makes another.
+    pub(super) fn command(self) -> Option<String> {
+        let Self {
+            namespace, name, ..
+        } = self;
+        let Some(owner) = self.owner else {
+            return self.replacement();
+        };
+        let (kind, maker) = (owner.kind.to_lowercase(), &owner.name);
+        match self.state {
+            // A restart makes the same again.
+            State::Stopped => None,
+            State::Refused => Some(format!("kubectl edit {kind}/{maker} -n {namespace}")),
+            _ if owner.rolls() => Some(format!(
+                "kubectl rollout restart {kind}/{maker} -n {namespace}"
+            )),
+            _ => Some(format!("kubectl delete pod/{name} -n {namespace}")),
+        }
+    }
+
+    /// One that nobody made is replaced by itself, but only where the webhook lets it through: it is
+    /// deleted before it is created again, so that one that is then refused is lost. The webhook
+    /// leaves a drain that is there as it is, so a bad one is taken back beforehand.
+    fn replacement(self) -> Option<String> {
+        let through = match self.state {
+            State::Fine | State::Missing | State::Incomplete => "",
+            State::Broken | State::Outdated if self.begins_anew => "drainhook uninject - | ",
+            State::Broken | State::Outdated | State::Stopped | State::Refused => return None,
+        };
+        let Self {
+            namespace, name, ..
+        } = self;
+        Some(format!(
+            "kubectl get pod/{name} -n {namespace} -o yaml | {through}kubectl replace --force -f -"
+        ))
+    }
+
+    /// The commands that say why its sidecar does not run.
+    pub(super) fn looks(self) -> Vec<String> {
+        if self.state != State::Stopped {
+            return Vec::new();
+        }
+        let Self {
+            namespace, name, ..
+        } = self;
+        vec![
+            format!("kubectl describe pod/{name} -n {namespace}"),
+            format!("kubectl logs pod/{name} -c {NAME} -n {namespace}"),
+        ]
+    }
+}
+
+/// What is said of a pod for which there is no command at all.
 pub(super) const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is it would be no better: change \
      its manifest first, then delete it and create it from that";
 
 /// The commands for all pods, each once, in the order of the pods.
 pub(super) fn commands(findings: &[Finding]) -> Vec<&str> {
-    let mut commands: Vec<&str> = Vec::new();
-    for finding in findings {
-        match &finding.mend {
-            Some(command) if !commands.contains(&command.as_str()) => commands.push(command),
-            _ => {}
+    once(
+        findings
+            .iter()
+            .filter_map(|finding| finding.mend.as_deref()),
+    )
+}
+
+/// The commands that say why sidecars do not run, as those that mend.
+pub(super) fn looks(findings: &[Finding]) -> Vec<&str> {
+    let all = findings.iter().flat_map(|finding| &finding.look);
+    once(all.map(String::as_str))
+}
+
+fn once<'f>(all: impl Iterator<Item = &'f str>) -> Vec<&'f str> {
+    let mut commands = Vec::new();
+    for command in all {
+        if !commands.contains(&command) {
+            commands.push(command);
         }
     }
     commands
@@ -93,6 +147,20 @@ mod tests {
         let owner =
             json!({"apiVersion": version, "kind": kind, "name": "edge", "controller": true});
         Owner::of(&json!({"metadata": {"ownerReferences": [owner]}})).unwrap()
+    }
+
+    fn patient(owner: Option<&Owner>, state: State) -> Patient<'_> {
+        Patient {
+            namespace: "ns",
+            name: "edge-1",
+            owner,
+            state,
+            begins_anew: true,
+        }
+    }
+
+    fn command(owner: Option<&Owner>, state: State) -> Option<String> {
+        patient(owner, state).command()
     }
 
     #[test]
@@ -124,7 +192,7 @@ mod tests {
         ] {
             let owner = owner(version, kind);
             assert_eq!(
-                command(Some(&owner), "ns", "edge-1", State::Missing),
+                command(Some(&owner), State::Missing),
                 Some(expected.to_owned())
             );
         }
@@ -132,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_pod_of_nobody_is_replaced() {
-        let command = command(None, "ns", "edge", State::Missing).unwrap();
+        let command = command(None, State::Missing).unwrap();
         assert!(
             command.ends_with("| kubectl replace --force -f -"),
             "{command}"
@@ -142,13 +210,45 @@ mod tests {
     #[test]
     fn what_would_be_refused_again_is_edited() {
         let owner = owner("apps/v1", "Deployment");
-        let command = command(Some(&owner), "ns", "edge-1", State::Refused);
+        let command = command(Some(&owner), State::Refused);
         assert_eq!(command.unwrap(), "kubectl edit deployment/edge -n ns");
     }
 
     #[test]
     fn a_pod_of_nobody_that_would_be_refused_is_not_deleted() {
-        assert_eq!(command(None, "ns", "edge", State::Refused), None);
+        assert_eq!(command(None, State::Refused), None);
+    }
+
+    #[test]
+    fn a_drain_that_is_no_good_is_taken_back_before_a_pod_of_nobody_is_replaced() {
+        for state in [State::Broken, State::Outdated] {
+            assert_eq!(
+                command(None, state).unwrap(),
+                "kubectl get pod/edge-1 -n ns -o yaml | drainhook uninject - \
+                 | kubectl replace --force -f -"
+            );
+            let lost = Patient {
+                begins_anew: false,
+                ..patient(None, state)
+            };
+            assert_eq!(lost.command(), None);
+        }
+    }
+
+    #[test]
+    fn where_the_sidecar_does_not_run_nothing_is_made_again_and_one_looks_why() {
+        let owner = owner("apps/v1", "Deployment");
+        for owner in [Some(&owner), None] {
+            assert_eq!(command(owner, State::Stopped), None);
+            assert_eq!(
+                patient(owner, State::Stopped).looks(),
+                [
+                    "kubectl describe pod/edge-1 -n ns",
+                    "kubectl logs pod/edge-1 -c shutdown-manager -n ns",
+                ]
+            );
+        }
+        assert!(patient(None, State::Broken).looks().is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) use access::{AccessArgs, in_full};
 use super::completions::print;
 use super::exit::{Exit, Failure};
 use judge::{State, Verdict};
-use mend::Owner;
+use mend::{Owner, Patient};
 
 /// How the pods are looked at and shown.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,9 @@ struct Finding {
     /// The command that makes it anew, with its drain, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
+    /// The commands that say why its sidecar does not run, where it does not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    look: Vec<String>,
 }
 
 /// What all pods come to.
@@ -74,12 +77,12 @@ impl Survey<'_> {
         for remark in remarks {
             eprintln!("drainhook: {remark}");
         }
-        let commands = mend::commands(&findings);
         let text = if self.json {
+            let commands = mend::commands(&findings);
             let json = serde_json::json!({"pods": findings, "mend": commands, "summary": summary});
             format!("{json:#}\n")
         } else {
-            report::text(&findings, &commands, summary, self.colour)
+            report::text(&findings, summary, self.colour)
         };
         print(text.as_bytes())?;
         let failed = summary.without_drain > 0 || (self.strict && summary.to_know > 0);
@@ -93,25 +96,34 @@ impl Survey<'_> {
         let mut findings = Vec::new();
         for pod in std::mem::take(&mut cluster.pods) {
             summary.pods += 1;
-            let Some(mut verdict) =
-                judge::judge(&pod, &cluster.namespace_of(&pod), cluster.version)?
-            else {
+            let around = cluster.namespace_of(&pod);
+            let Some(mut verdict) = judge::judge(&pod, &around, cluster.version)? else {
                 continue;
             };
             summary.taking_part += 1;
             match verdict.state {
                 State::Fine => continue,
-                State::Missing | State::Broken | State::Refused => summary.without_drain += 1,
+                State::Missing | State::Broken | State::Stopped | State::Refused => {
+                    summary.without_drain += 1;
+                }
                 State::Incomplete | State::Outdated => summary.to_know += 1,
             }
             let owner = cluster.owner_of(&pod).await?;
             let (namespace, name) = read::name(&pod);
-            let mend = mend::command(owner.as_ref(), &namespace, &name, verdict.state);
-            if mend.is_none() {
+            let patient = Patient {
+                namespace: &namespace,
+                name: &name,
+                owner: owner.as_ref(),
+                state: verdict.state,
+                begins_anew: judge::begins_anew(&pod, &around, cluster.version),
+            };
+            let (mend, look) = (patient.command(), patient.looks());
+            if mend.is_none() && look.is_empty() {
                 verdict.messages.push(mend::BY_HAND.to_owned());
             }
             findings.push(Finding {
                 mend,
+                look,
                 namespace,
                 name,
                 verdict,

@@ -1,19 +1,14 @@
 //! What `check --cluster` found, in words.
 
 use super::judge::State;
-use super::{Finding, Summary};
+use super::{Finding, Summary, mend};
 
 const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 
 /// The text: each pod with its reasons, then the commands, then the sum.
-pub(super) fn text(
-    findings: &[Finding],
-    commands: &[&str],
-    summary: Summary,
-    colour: bool,
-) -> String {
+pub(super) fn text(findings: &[Finding], summary: Summary, colour: bool) -> String {
     let ink = |colours: u8, text: &str| match colour {
         true => format!("\x1b[{colours}m{text}\x1b[0m"),
         false => text.to_owned(),
@@ -22,7 +17,7 @@ pub(super) fn text(
     for finding in findings {
         let (heading, colours) = match finding.verdict.state {
             State::Missing => ("no drain", RED),
-            State::Broken => ("broken", RED),
+            State::Broken | State::Stopped => ("broken", RED),
             State::Refused => ("to fix", RED),
             State::Incomplete | State::Outdated => ("to know", YELLOW),
             State::Fine => continue,
@@ -42,11 +37,20 @@ pub(super) fn text(
             out.push_str(&format!("  it takes part through {through}\n"));
         }
     }
-    if !commands.is_empty() {
-        out.push_str("\nto mend it, while the webhook is up:\n");
+    let sections = [
+        ("to see why it does not run:", mend::looks(findings)),
+        (
+            "to mend it, while the webhook is up:",
+            mend::commands(findings),
+        ),
+    ];
+    for (heading, commands) in sections.iter().filter(|(_, all)| !all.is_empty()) {
+        out.push_str(&format!("\n{heading}\n"));
         for command in commands {
             out.push_str(&format!("  {command}\n"));
         }
+    }
+    if !findings.is_empty() {
         out.push('\n');
     }
     let Summary {
