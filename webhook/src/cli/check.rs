@@ -29,7 +29,12 @@ pub(super) struct Args {
 
     /// Look at the pods of a cluster instead of manifests, in all namespaces or the one that
     /// `--namespace` names
-    #[arg(long, conflicts_with_all = ["files", "filenames"])]
+    ///
+    /// How drainhook is installed is not read from the cluster; the options below say it. Its defaults:
+    /// `kubectl get configmap drainhook-defaults -n drainhook -o yaml | drainhook check --cluster
+    /// --defaults /dev/stdin`. Say --image-choice and --unknown-keys as the installation has them.
+    #[arg(long, conflicts_with_all = ["files", "filenames", "defaults_from"])]
+    #[arg(conflicts_with_all = ["namespace_label", "namespace_annotation"])]
     cluster: bool,
 
     /// How the result is written
@@ -102,7 +107,7 @@ struct Summary {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         if self.cluster {
-            return self.survey().run();
+            return self.survey()?.run();
         }
         if self.access.is_said() {
             let message = "--kubeconfig and --context say which cluster: with --cluster only";
@@ -131,14 +136,15 @@ impl Args {
 }
 
 impl Args {
-    fn survey(&self) -> Survey<'_> {
-        Survey {
+    fn survey(&self) -> Result<Survey<'_>, Failure> {
+        Ok(Survey {
             access: &self.access,
+            configuration: self.installation.read(&[])?.configuration,
             namespace: self.installation.namespace(),
             json: self.output == Format::Json,
             strict: self.strict,
             colour: self.colour.on(),
-        }
+        })
     }
 }
 

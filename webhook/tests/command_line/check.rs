@@ -221,6 +221,33 @@ fn a_cluster_is_not_looked_at_together_with_files() {
 }
 
 #[test]
+fn what_is_said_of_the_installation_holds_for_a_cluster_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig").display().to_string();
+    let cluster = ["check", "--cluster", "--kubeconfig", &kubeconfig];
+    // The defaults are read before a cluster is asked, and a pipe will do.
+    let piped_in = [&cluster[..], &["--defaults", "/dev/stdin"]].concat();
+    let map = |text: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  defaults.yaml: |\n    {text}\n")
+    };
+    let run = piped(&piped_in, &map("drain-timeout: soon"));
+    assert_eq!(run.status, 64, "{run:?}");
+    assert!(run.err.contains("drain-timeout"), "{run:?}");
+    let run = piped(&piped_in, &map("drain-timeout: 60s"));
+    assert!(run.err.contains("no cluster to ask"), "{run:?}");
+    // What is for manifests only is not dropped in silence.
+    for said in [
+        ["--defaults-from", "drainhook-defaults"],
+        ["--namespace-label", "drainhook.io/inject=enabled"],
+        ["--namespace-annotation", "drainhook.io/port=8090"],
+    ] {
+        let run = piped(&[&cluster[..], &said].concat(), "");
+        assert_eq!(run.status, 64, "{run:?}");
+        assert!(run.err.contains("cannot be used with"), "{run:?}");
+    }
+}
+
+#[test]
 fn a_context_that_is_not_there_is_named_with_the_way_out() {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = directory.path().join("kubeconfig");

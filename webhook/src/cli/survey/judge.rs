@@ -9,8 +9,8 @@ use crate::pod::Pod;
 use crate::sidecar::NAME;
 use crate::status::Status;
 use crate::{
-    Action, Configuration, Decision, Explanation, KubernetesVersion, Namespace, Origin, Request,
-    Token, UnknownKeys, explain, uninject,
+    Action, Configuration, Decision, Explanation, Namespace, Origin, Request, Token, explain,
+    uninject,
 };
 
 /// How a pod that takes part stands.
@@ -53,21 +53,14 @@ pub(super) struct Verdict {
 pub(super) fn judge(
     pod: &Value,
     namespace: &Namespace,
-    kubernetes: Option<KubernetesVersion>,
+    configuration: &Configuration,
 ) -> Result<Option<Verdict>, Failure> {
-    // What the installation allows has been decided when the pod was made, and is not to be guessed.
-    let configuration = Configuration {
-        kubernetes,
-        image_choice: true,
-        unknown_keys: UnknownKeys::Warn,
-        ..Configuration::default()
-    };
     // Whether one is missing is what is asked.
     let token = Token::dry_run();
     let request = Request {
         pod,
         namespace: Some(namespace),
-        configuration: &configuration,
+        configuration,
         token: Some(&token),
         origin: Origin::Admission,
     };
@@ -98,12 +91,12 @@ pub(super) fn judge(
 pub(super) fn begins_anew(
     pod: &Value,
     namespace: &Namespace,
-    kubernetes: Option<KubernetesVersion>,
+    configuration: &Configuration,
 ) -> bool {
     let Ok(Some(removal)) = uninject(pod) else {
         return false;
     };
-    let verdict = judge(&removal.pod, namespace, kubernetes);
+    let verdict = judge(&removal.pod, namespace, configuration);
     matches!(verdict, Ok(Some(verdict)) if verdict.state == State::Missing)
 }
 
@@ -178,6 +171,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{InstallationDefaults, UnknownKeys};
 
     fn namespace(opts_in: bool) -> Namespace {
         let labels = json!({ crate::NAMESPACE_LABEL: if opts_in { "enabled" } else { "no" } });
@@ -215,7 +209,7 @@ mod tests {
     }
 
     fn state(pod: &Value, opts_in: bool) -> Option<State> {
-        judge(pod, &namespace(opts_in), None)
+        judge(pod, &namespace(opts_in), &Configuration::default())
             .unwrap()
             .map(|verdict| verdict.state)
     }
@@ -282,7 +276,9 @@ mod tests {
         let mut pod = injected();
         let status = &mut pod["metadata"]["annotations"]["drainhook.io/status"];
         *status = json!(status.as_str().unwrap().replace(Status::VERSION, "0.0.1"));
-        let verdict = judge(&pod, &namespace(false), None).unwrap().unwrap();
+        let verdict = judge(&pod, &namespace(false), &Configuration::default())
+            .unwrap()
+            .unwrap();
         assert_eq!(verdict.state, State::Outdated);
         assert!(
             verdict.messages[0].contains("of drainhook 0.0.1"),
@@ -313,7 +309,11 @@ mod tests {
         let mut pod = as_the_cluster_has_it(injected());
         let header = "/spec/containers/0/lifecycle/preStop/httpGet/httpHeaders/0/value";
         *pod.pointer_mut(header).unwrap() = json!("another");
-        assert!(begins_anew(&pod, &namespace(false), None));
+        assert!(begins_anew(
+            &pod,
+            &namespace(false),
+            &Configuration::default()
+        ));
         // The command that is printed reads it as text.
         let bare = crate::cli::uninject_text(&pod.to_string()).unwrap();
         let bare: Value = serde_json::from_str(&bare).unwrap();
@@ -334,7 +334,10 @@ mod tests {
         let mut refused = injected();
         refused["metadata"]["annotations"]["drainhook.io/port"] = json!("80");
         for pod in [silent, refused, plain(asks())] {
-            assert!(!begins_anew(&pod, &namespace(false), None), "{pod:#}");
+            assert!(
+                !begins_anew(&pod, &namespace(false), &Configuration::default()),
+                "{pod:#}"
+            );
         }
     }
 
@@ -360,12 +363,46 @@ mod tests {
     fn one_that_would_be_refused_is_told_why() {
         let mut annotations = asks();
         annotations["drainhook.io/port"] = json!("80");
-        let verdict = judge(&plain(annotations), &namespace(false), None);
+        let verdict = judge(
+            &plain(annotations),
+            &namespace(false),
+            &Configuration::default(),
+        );
         let verdict = verdict.unwrap().unwrap();
         assert_eq!(verdict.state, State::Refused);
         assert!(
             verdict.messages[0].contains("drainhook.io/port"),
             "{verdict:?}"
         );
+    }
+
+    #[test]
+    fn what_the_installation_says_decides_as_in_the_webhook() {
+        let judged = |pod: &Value, configuration: &Configuration| {
+            let verdict = judge(pod, &namespace(false), configuration);
+            verdict.unwrap().unwrap().state
+        };
+        let usual = Configuration::default();
+
+        // Only the installation's defaults say where the Envoy of this pod is.
+        let mut own = plain(asks());
+        own["spec"]["containers"][0] = json!({"name": "proxy", "image": "proxy:1"});
+        let defaults = InstallationDefaults::parse("envoy: proxy").unwrap();
+        let told = Configuration {
+            defaults,
+            ..Configuration::default()
+        };
+        assert_eq!(judged(&own, &usual), State::Refused);
+        assert_eq!(judged(&own, &told), State::Missing);
+
+        // What the webhook refuses must not be replaced: it would be lost.
+        let mut newer = plain(asks());
+        newer["metadata"]["annotations"]["drainhook.io/newer"] = json!("1");
+        let lenient = Configuration {
+            unknown_keys: UnknownKeys::Warn,
+            ..Configuration::default()
+        };
+        assert_eq!(judged(&newer, &usual), State::Refused);
+        assert_eq!(judged(&newer, &lenient), State::Missing);
     }
 }

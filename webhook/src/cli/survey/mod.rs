@@ -15,14 +15,17 @@ pub(super) use access::{AccessArgs, in_full};
 
 use super::completions::print;
 use super::exit::{Exit, Failure};
+use crate::Configuration;
 use judge::{State, Verdict};
 use mend::{Owner, Patient};
 
 /// How the pods are looked at and shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Survey<'a> {
     /// Which cluster.
     pub(super) access: &'a AccessArgs,
+    /// How the installation is; of the Kubernetes version, what the cluster says where nothing was.
+    pub(super) configuration: Configuration,
     /// Only this namespace.
     pub(super) namespace: Option<&'a str>,
     /// For programs.
@@ -89,15 +92,19 @@ impl Survey<'_> {
         Ok(if failed { Exit::Refused } else { Exit::Done })
     }
 
-    async fn look(self) -> Result<(Vec<Finding>, Summary, Vec<String>), Failure> {
+    async fn look(&self) -> Result<(Vec<Finding>, Summary, Vec<String>), Failure> {
         let client = self.access.client().await?;
         let mut cluster = read::Cluster::read(client, self.namespace).await?;
+        let configuration = Configuration {
+            kubernetes: self.configuration.kubernetes.or(cluster.version),
+            ..self.configuration.clone()
+        };
         let mut summary = Summary::default();
         let mut findings = Vec::new();
         for pod in std::mem::take(&mut cluster.pods) {
             summary.pods += 1;
             let around = cluster.namespace_of(&pod);
-            let Some(mut verdict) = judge::judge(&pod, &around, cluster.version)? else {
+            let Some(mut verdict) = judge::judge(&pod, &around, &configuration)? else {
                 continue;
             };
             summary.taking_part += 1;
@@ -115,7 +122,7 @@ impl Survey<'_> {
                 name: &name,
                 owner: owner.as_ref(),
                 state: verdict.state,
-                begins_anew: judge::begins_anew(&pod, &around, cluster.version),
+                begins_anew: judge::begins_anew(&pod, &around, &configuration),
             };
             let (mend, look) = (patient.command(), patient.looks());
             if mend.is_none() && look.is_empty() {
