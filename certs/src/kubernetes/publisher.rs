@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::api::{ApiError, call, patch};
 use super::configurations::{self, ConfigurationName, Read};
-use super::secret::{self, SecretName};
+use super::secret::{self, SecretName, Version};
 use crate::authority::{Authority, IssueError};
 use crate::lifetimes::Lifetimes;
 use crate::provider::provider;
@@ -70,7 +70,7 @@ enum RoundError {
 /// What was read, and the versions that writes have to be made against.
 struct Seen {
     observed: Observed,
-    secret_version: Option<String>,
+    secret_version: Option<Version>,
     configuration_versions: Vec<Option<String>>,
     owner: Owner,
     /// Why a configuration could not be read.
@@ -229,7 +229,7 @@ impl Publisher {
                 let parts = Box::new(parts);
                 (
                     SecretObserved::Present { parts, request },
-                    secret.resource_version(),
+                    Version::of(&secret),
                 )
             }
             None => (SecretObserved::Absent, None),
@@ -260,11 +260,11 @@ impl Publisher {
                 })?;
         }
         if let Some(rotation) = &plan.secret {
-            self.write_secret(seen.secret_version.as_deref(), rotation)
+            self.write_secret(seen.secret_version.as_ref(), rotation)
                 .await
                 .map_err(|error| self.about_secret(error))?;
-        } else if let Owner::Due(owner) = &seen.owner {
-            self.own_secret(owner)
+        } else if let (Owner::Due(owner), Some(version)) = (&seen.owner, &seen.secret_version) {
+            self.own_secret(version, owner)
                 .await
                 .map_err(|error| self.about_secret(error))?;
         }
@@ -273,15 +273,16 @@ impl Publisher {
 
     /// Lets the Secret go with the registration. The reference has a field manager of its own, so that
     /// neither this nor the steps of a rotation take anything from the other.
-    async fn own_secret(&self, owner: &Value) -> Result<(), ApiError> {
-        let SecretName { namespace, name } = &self.options.secret;
+    ///
+    /// Only the Secret that was seen: where the garbage collector has taken that one meanwhile, an
+    /// empty one without labels would be made, which nobody knows for ours.
+    async fn own_secret(&self, version: &Version, owner: &Value) -> Result<(), ApiError> {
+        let name = &self.options.secret;
         let manager = format!("{}-owner", self.options.organization);
-        let owned = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"namespace": namespace, "name": name, "ownerReferences": [owner]},
-        });
-        patch(&self.secrets(), &manager, name, &owned)
+        let mut metadata = version.metadata(name);
+        metadata["ownerReferences"] = json!([owner]);
+        let owned = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
+        patch(&self.secrets(), &manager, &name.name, &owned)
             .await
             .map(drop)
     }
@@ -300,19 +301,19 @@ impl Publisher {
     /// another field manager, which is the same whoever does it; then it has a version.
     async fn write_secret(
         &self,
-        version: Option<&str>,
+        version: Option<&Version>,
         rotation: &Rotation,
     ) -> Result<(), ApiError> {
         let name = &self.options.secret;
         let manager = &self.options.organization;
         let version = match version {
-            Some(version) => version.to_owned(),
+            Some(version) => version.clone(),
             None => {
                 let made = self.make_secret(&format!("{manager}-create")).await?;
                 if made.data.as_ref().is_some_and(|data| !data.is_empty()) {
                     return Err(ApiError::Conflict);
                 }
-                made.resource_version().ok_or(ApiError::Conflict)?
+                Version::of(&made).ok_or(ApiError::Conflict)?
             }
         };
         let applied = secret::applied(name, &version, rotation);

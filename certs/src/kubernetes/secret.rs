@@ -44,6 +44,36 @@ impl fmt::Display for SecretName {
     }
 }
 
+/// The Secret that was seen, and no other: what a write has to be made against.
+///
+/// The `resourceVersion` alone is not enough. A server-side apply that finds nothing creates, whatever
+/// version it names; only where it names a `uid` is it refused as a conflict.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    uid: String,
+    resource_version: String,
+}
+
+impl Version {
+    /// That of an object as an API server gives it.
+    pub(super) fn of(secret: &Secret) -> Option<Self> {
+        Some(Self {
+            uid: secret.uid()?,
+            resource_version: secret.resource_version()?,
+        })
+    }
+
+    /// The metadata of an apply that holds for this version only.
+    pub(super) fn metadata(&self, name: &SecretName) -> Value {
+        json!({
+            "namespace": name.namespace,
+            "name": name.name,
+            "uid": self.uid,
+            "resourceVersion": self.resource_version,
+        })
+    }
+}
+
 /// What stands in the Secret.
 pub(super) fn parts(secret: &Secret) -> Parts {
     let empty = BTreeMap::new();
@@ -89,8 +119,8 @@ pub(super) fn request(secret: &Secret) -> Option<String> {
         .cloned()
 }
 
-/// The Secret as it is applied, if it still is at `resource_version`.
-pub(super) fn applied(name: &SecretName, resource_version: &str, rotation: &Rotation) -> Value {
+/// The Secret as it is applied, if it still is at `version`.
+pub(super) fn applied(name: &SecretName, version: &Version, rotation: &Rotation) -> Value {
     let pair = |authority: Option<&Authority>| match authority {
         Some(authority) => (
             authority.certificate.to_pem(),
@@ -118,11 +148,7 @@ pub(super) fn applied(name: &SecretName, resource_version: &str, rotation: &Rota
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "namespace": name.namespace,
-            "name": name.name,
-            "resourceVersion": resource_version,
-        },
+        "metadata": version.metadata(name),
         "data": data,
     })
 }
@@ -186,7 +212,11 @@ mod tests {
     }
 
     fn stored(rotation: &Rotation) -> Secret {
-        serde_json::from_value(applied(&name(), "7", rotation)).unwrap()
+        let version = Version {
+            uid: "u".to_owned(),
+            resource_version: "7".to_owned(),
+        };
+        serde_json::from_value(applied(&name(), &version, rotation)).unwrap()
     }
 
     fn authority() -> Authority {

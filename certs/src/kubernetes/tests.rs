@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -92,7 +93,17 @@ impl Writer {
             self.bundle = write.bundle;
         }
         if let Some(rotation) = plan.secret {
-            let applied = secret::applied(&name(), "1", &rotation);
+            let metadata = ObjectMeta {
+                uid: Some("u".to_owned()),
+                resource_version: Some("1".to_owned()),
+                ..Default::default()
+            };
+            let seen = Secret {
+                metadata,
+                ..Default::default()
+            };
+            let version = secret::Version::of(&seen).unwrap();
+            let applied = secret::applied(&name(), &version, &rotation);
             self.secret = Some(serde_json::from_value(applied).unwrap());
         }
     }
