@@ -42,6 +42,9 @@ pub struct PublisherFacts {
     pub failures: u64,
     /// Why the last round failed, if it did.
     pub failure: Option<String>,
+    /// Why the Secret could not be tied to the registration, if it could not. It does not keep
+    /// anything from working; an uninstallation leaves the Secret behind.
+    pub untied: Option<String>,
 }
 
 impl Publishing {
@@ -93,6 +96,22 @@ impl Publishing {
             warn!("{message}; it is tried again");
             facts.failure = Some(message);
         }
+    }
+
+    /// The Secret was tied to the registration, or why it could not be.
+    pub(crate) fn tied(&self, outcome: Result<(), String>) {
+        let untied = outcome.err();
+        let mut facts = self.lock();
+        if let Some(message) = &untied
+            && facts.untied != untied
+        {
+            warn!(
+                "{message}; an uninstallation will leave it behind. Where the cluster forbids it: allow \
+                 the publisher to delete this Secret, as the chart's Role does, or delete it by hand \
+                 after the uninstallation"
+            );
+        }
+        facts.untied = untied;
     }
 
     fn lock(&self) -> MutexGuard<'_, PublisherFacts> {

@@ -35,6 +35,16 @@ pub(super) enum ApiError {
     },
 }
 
+impl ApiError {
+    /// Whether the cluster allows it to somebody else at most.
+    pub(super) fn is_forbidden(&self) -> bool {
+        let Self::Failed { error, .. } = self else {
+            return false;
+        };
+        matches!(&**error, kube::Error::Api(status) if status.is_forbidden())
+    }
+}
+
 pub(super) async fn call<T>(
     verb: &'static str,
     request: impl Future<Output = kube::Result<T>>,

@@ -221,6 +221,9 @@ impl Publisher {
             (Some(secret), Some(owner)) if self.is_ours(secret) && !is_owned(secret, &owner) => {
                 Owner::Due(owner)
             }
+            // It gets one when it is made. Without labels nobody would know it for ours afterwards,
+            // and give it another when the registration is another.
+            (None, Some(owner)) if !self.options.labels.is_empty() => Owner::Due(owner),
             _ => Owner::Right,
         };
         let (secret, secret_version) = match read {
@@ -260,26 +263,43 @@ impl Publisher {
                 })?;
         }
         if let Some(rotation) = &plan.secret {
-            self.write_secret(seen.secret_version.as_ref(), rotation)
+            let owner = match &seen.owner {
+                Owner::Due(owner) => Some(owner),
+                Owner::Right | Owner::Nobody => None,
+            };
+            self.write_secret(seen.secret_version.as_ref(), owner, rotation)
                 .await
                 .map_err(|error| self.about_secret(error))?;
         } else if let (Owner::Due(owner), Some(version)) = (&seen.owner, &seen.secret_version) {
-            self.own_secret(version, owner)
-                .await
-                .map_err(|error| self.about_secret(error))?;
+            match self.own_secret(version, owner).await {
+                Ok(()) => self.status.tied(Ok(())),
+                Err(ApiError::Conflict) => return Err(self.about_secret(ApiError::Conflict)),
+                // Where the plugin OwnerReferencesPermissionEnforcement is on, as in OpenShift, a
+                // reference may be changed only by who may delete the object. Certificates and
+                // bundles do not need it: it must not keep the publisher from being ready.
+                Err(error) => {
+                    let error = self.about_secret(error);
+                    self.status
+                        .tied(Err(format!("no owner reference: {error}")));
+                }
+            }
+        } else if matches!(seen.owner, Owner::Right) {
+            self.status.tied(Ok(()));
         }
         Ok(())
     }
 
-    /// Lets the Secret go with the registration. The reference has a field manager of its own, so that
-    /// neither this nor the steps of a rotation take anything from the other.
+    /// Lets the Secret go with the registration. This is done by the manager that makes the Secret, and
+    /// that owns its labels too, so that a reference to a registration of earlier goes; the steps of a
+    /// rotation have another, so that neither takes anything from the other.
     ///
     /// Only the Secret that was seen: where the garbage collector has taken that one meanwhile, an
-    /// empty one without labels would be made, which nobody knows for ours.
+    /// empty one would be made, tied to a registration that may be gone.
     async fn own_secret(&self, version: &Version, owner: &Value) -> Result<(), ApiError> {
         let name = &self.options.secret;
-        let manager = format!("{}-owner", self.options.organization);
+        let manager = format!("{}-create", self.options.organization);
         let mut metadata = version.metadata(name);
+        metadata["labels"] = json!(self.options.labels);
         metadata["ownerReferences"] = json!([owner]);
         let owned = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
         patch(&self.secrets(), &manager, &name.name, &owned)
@@ -302,6 +322,7 @@ impl Publisher {
     async fn write_secret(
         &self,
         version: Option<&Version>,
+        owner: Option<&Value>,
         rotation: &Rotation,
     ) -> Result<(), ApiError> {
         let name = &self.options.secret;
@@ -309,7 +330,14 @@ impl Publisher {
         let version = match version {
             Some(version) => version.clone(),
             None => {
-                let made = self.make_secret(&format!("{manager}-create")).await?;
+                let made = match self.make_secret(owner).await {
+                    // Whether the owner may be named here is a matter of admission: that it may not
+                    // be is no reason to have no CA. The next round tries it again, and warns.
+                    Err(error) if owner.is_some() && error.is_forbidden() => {
+                        self.make_secret(None).await?
+                    }
+                    made => made?,
+                };
                 if made.data.as_ref().is_some_and(|data| !data.is_empty()) {
                     return Err(ApiError::Conflict);
                 }
@@ -322,14 +350,18 @@ impl Publisher {
             .map(drop)
     }
 
-    async fn make_secret(&self, manager: &str) -> Result<Secret, ApiError> {
+    async fn make_secret(&self, owner: Option<&Value>) -> Result<Secret, ApiError> {
         let SecretName { namespace, name } = &self.options.secret;
-        let empty = json!({
+        let manager = format!("{}-create", self.options.organization);
+        let mut empty = json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"namespace": namespace, "name": name, "labels": self.options.labels},
         });
-        patch(&self.secrets(), manager, name, &empty).await
+        if let Some(owner) = owner {
+            empty["metadata"]["ownerReferences"] = json!([owner]);
+        }
+        patch(&self.secrets(), &manager, name, &empty).await
     }
 
     fn missing(&self, observed: &Observed) -> Vec<String> {
