@@ -67,7 +67,10 @@ impl Publishing {
         }
     }
 
-    pub(crate) fn stands(&self, rotation: &Rotation, right: bool, missing: Vec<String>) {
+    /// What a look found: whether every `caBundle` is right, if that is known, and which
+    /// configurations do not exist. It is said before anything is written, and so it holds where
+    /// nothing may be written.
+    pub(crate) fn looked(&self, right: Option<bool>, missing: Vec<String>) {
         let mut facts = self.lock();
         if facts.missing != missing && !missing.is_empty() {
             warn!(
@@ -76,6 +79,16 @@ impl Publishing {
             );
         }
         facts.missing = missing;
+        facts.right = right == Some(true);
+    }
+
+    /// A look came to nothing: what was right may be so no longer.
+    pub(crate) fn blind(&self) {
+        self.lock().right = false;
+    }
+
+    pub(crate) fn stands(&self, rotation: &Rotation, right: bool) {
+        let mut facts = self.lock();
         facts.phase = Some(rotation.phase);
         facts.since = Some(rotation.since);
         let current = rotation.current.as_ref();

@@ -150,12 +150,13 @@ impl Publisher {
 
     /// Looks once and writes what is due. Whether anything was written.
     async fn round(&mut self) -> Result<bool, RoundError> {
-        let seen = self.look().await?;
+        let seen = self.look().await.inspect_err(|_| self.status.blind())?;
         let now = whole_millis(SystemTime::now());
         let rotation = seen.observed.rotation();
         let right = rotation
             .as_ref()
             .and_then(|one| seen.observed.right(&one.bundle()));
+        self.status.looked(right, self.missing(&seen.observed));
         let watched = self
             .watched
             .see(rotation.as_ref(), right, self.started.elapsed());
@@ -176,9 +177,7 @@ impl Publisher {
         let wrote = plan.secret.is_some() || !plan.bundles.is_empty();
         self.memory = plan.secret.or(rotation).or(self.memory.take());
         if let Some(rotation) = &self.memory {
-            let missing = self.missing(&seen.observed);
-            self.status
-                .stands(rotation, right == Some(true) && !wrote, missing);
+            self.status.stands(rotation, right == Some(true) && !wrote);
         }
         match seen.unknown {
             // What could be read was kept right; what could not is tried again sooner.
