@@ -1,6 +1,9 @@
 //! The publisher: the one that writes. It keeps the CA in its Secret, rotates it, and keeps every
 //! `caBundle` right.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
