@@ -76,3 +76,36 @@ pub(super) fn text(findings: &[Finding], summary: Summary, colour: bool) -> Stri
     out.push('\n');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn what_mends_and_what_only_says_why_stand_apart_and_once() {
+        let finding = |state, mend: Option<&str>, look: &[&str]| Finding {
+            namespace: "edge".to_owned(),
+            name: "gateway".to_owned(),
+            verdict: Verdict {
+                state,
+                opted_in_through: Some("pod"),
+                messages: vec!["it is so".to_owned()],
+            },
+            owner: None,
+            mend: mend.map(str::to_owned),
+            look: look.iter().map(|&it| it.to_owned()).collect(),
+        };
+        let findings = [
+            finding(State::Missing, Some("mend"), &[]),
+            finding(State::Missing, Some("mend"), &[]),
+            finding(State::Stopped, None, &["look", "closer"]),
+            finding(State::Refused, None, &[]),
+        ];
+        let text = text(&findings, Summary::default(), false);
+        let commands = "\n\nto see why it does not run:\n  look\n  closer\n\n\
+                        to mend it, while the webhook is up:\n  mend\n\n0 pods";
+        assert!(text.contains(commands), "{text}");
+        assert!(text.contains("  broken: it is so\n"), "{text}");
+    }
+}
