@@ -109,8 +109,8 @@ impl Patient<'_> {
 }
 
 /// What is said of a pod for which there is no command at all.
-pub(super) const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is it would be no better: change \
-     its manifest first, then delete it and create it from that";
+pub(super) const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is \
+     it would be no better: change its manifest first, then delete it and create it from that";
 
 /// The commands for all pods, each once, in the order of the pods.
 pub(super) fn commands(findings: &[Finding]) -> Vec<&str> {
