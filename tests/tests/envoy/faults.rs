@@ -164,9 +164,12 @@ async fn hidden_request_statistics_are_not_zero() -> Result<()> {
 /// Contour #7382: a manager that gets no processor time reads late. It must not read wrongly.
 #[tokio::test]
 async fn a_sidecar_that_stood_still_does_not_take_the_time_for_quiet() -> Result<()> {
-    let mut stage = Stage::with(&[("--quiet", "2s"), ("--idle-quiet", "2s")]).await?;
+    let mut stage = Stage::with(&[("--quiet", "4s"), ("--idle-quiet", "4s")]).await?;
+    // Where nothing ever came, nothing is waited for.
+    assert_eq!(stage.get("/").await?.status, 200);
     let hook = stage.hook_told().await?;
-    for round in 0..4 {
+    // For longer than the quiet that ends a drain.
+    for round in 0..8 {
         stage.sidecar.pause()?;
         assert_eq!(stage.get("/").await?.status, 200);
         tokio::time::sleep(Duration::from_millis(700)).await;
