@@ -5,17 +5,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use drainhook_webhook::{KubernetesVersion, serve::Reviewer};
 use json_patch::Patch;
-use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use serde_json::{Value, json};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    match drainhook_fuzz::mutate_json(&data[..size], seed) {
-        Some(json) if json.len() <= max_size => {
-            data[..json.len()].copy_from_slice(&json);
-            json.len()
-        }
-        _ => fuzzer_mutate(data, size, max_size),
-    }
+    drainhook_fuzz::mutate(data, size, max_size, seed)
 });
 
 fuzz_target!(|body: &[u8]| {

@@ -7,17 +7,11 @@ use drainhook_webhook::{
     Configuration, Decision, InstallationDefaults, Namespace, Origin, Request, Token, UnknownKeys,
     decide, explain, injection_faults, uninject, warn,
 };
-use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use serde_json::{Value, json};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    match drainhook_fuzz::mutate_json(&data[..size], seed) {
-        Some(json) if json.len() <= max_size => {
-            data[..json.len()].copy_from_slice(&json);
-            json.len()
-        }
-        _ => fuzzer_mutate(data, size, max_size),
-    }
+    drainhook_fuzz::mutate(data, size, max_size, seed)
 });
 
 fuzz_target!(|input: &[u8]| {

@@ -2,6 +2,7 @@
 
 use drainhook_webhook::annotations::TABLE;
 use fastrand::Rng;
+use libfuzzer_sys::fuzzer_mutate;
 use serde_json::{Map, Value, json};
 
 /// More changes at a time than this, and nothing is left of an input that was worth keeping.
@@ -98,9 +99,20 @@ const TEXTS: &[&str] = &[
     "{\"admin\":{\"address\":{\"socket_address\":{\"port_value\":9901}}}}",
 ];
 
+/// The mutator of the targets that read JSON: trees where it can be, else bytes. Returns the new size.
+pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
+    match mutate_json(&data[..size], seed) {
+        Some(json) if json.len() <= max_size => {
+            data[..json.len()].copy_from_slice(&json);
+            json.len()
+        }
+        _ => fuzzer_mutate(data, size, max_size),
+    }
+}
+
 /// Mutates JSON as a tree, so that what comes out is JSON again; `None` where it is none, or where
 /// bytes are to be mutated this time.
-pub fn mutate_json(input: &[u8], seed: u32) -> Option<Vec<u8>> {
+fn mutate_json(input: &[u8], seed: u32) -> Option<Vec<u8>> {
     let mut rng = Rng::with_seed(seed.into());
     let mut root: Value = serde_json::from_slice(input).ok()?;
     if rng.u8(..8) == 0 {

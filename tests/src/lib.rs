@@ -24,6 +24,7 @@ pub mod envoy;
 pub mod gateway;
 pub mod helm;
 pub mod installation;
+pub mod interrupt;
 pub mod kubelet;
 pub mod load;
 pub mod managers;

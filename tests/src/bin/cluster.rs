@@ -7,8 +7,8 @@ use clap::Parser;
 use drainhook_tests::{
     cluster::{ApiServer, Cluster, Image, Node},
     envoy::Wanted,
+    interrupt::or_interrupted,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes in namespaces of its own.
 #[derive(Debug, Parser)]
@@ -26,13 +26,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        ended = run(&arguments) => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
+    or_interrupted(run(&arguments)).await
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {

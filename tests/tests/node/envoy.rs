@@ -1,18 +1,14 @@
 //! What happens to Envoy, or to the application beside it.
 
-use std::time::Duration;
-
 use drainhook_tests::{
     load::Mix,
-    soak::Cut,
     stage::{Deployed, Gateway, play},
     wait::until,
 };
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::time::sleep;
 
-use crate::judgement;
+use crate::{cut::kill_in_a_drain, judgement};
 
 /// The grace period that the pods had before they were injected, in seconds.
 const GRACE: u64 = 5;
@@ -111,31 +107,11 @@ fn a_gateway_that_gets_hardly_any_cpu_loses_nothing() {
 /// Kills the Envoy of one of two pods in its drain.
 fn is_not_waited_for(gateway: Gateway) {
     play(async |scene| {
-        let gateway = scene.put_up(gateway).await.unwrap();
-        let traffic = gateway.load(Mix::small()).await.unwrap();
-        let pod = gateway.a_pod().await.unwrap();
-        let envoy = gateway.container(&pod, "envoy").unwrap();
-        gateway.delete(&pod, None).await.unwrap();
-        let drains = async || gateway.life(&pod).ok()?.asked;
-        until("the drain begins", drains).await.unwrap();
-        // The news of the end has travelled, and nothing new comes.
-        sleep(Duration::from_secs(4)).await;
-        let cut = Cut::now(&gateway, &pod).unwrap();
-        envoy.signal(Signal::KILL).unwrap();
-        let life = gateway.until_gone(&pod).await.unwrap();
-        gateway.until_rolled_out().await.unwrap();
-        let record = traffic.stop().await.unwrap();
-        let lost = record.failures().count();
-        let others = record.failures().filter(|(request, _)| !cut.hit(request));
-        assert_eq!(others.count(), 0, "{:#?}", record.describe_failures());
+        let life = kill_in_a_drain(scene, gateway, "envoy").await;
         assert!(
             life.report().unwrap().contains(": envoy-gone after"),
             "{:?}",
             life.report()
-        );
-        println!(
-            "{lost} requests lost; gone after {:?}",
-            life.took().unwrap()
         );
     });
 }

@@ -4,15 +4,13 @@ use std::{path::Path, process::Command, time::Duration};
 
 use drainhook_tests::{
     load::Mix,
-    soak::Cut,
     stage::{Deployed, Gateway, Scene, play},
     wait::until,
 };
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::time::sleep;
 
-use crate::judgement;
+use crate::{cut::kill_in_a_drain, judgement};
 
 const SIDECAR: &str = "shutdown-manager";
 
@@ -104,27 +102,7 @@ fn the_old_pods_serve_while_the_new_one_waits_for_the_sidecars_image() {
 #[test]
 fn a_sidecar_that_is_killed_in_a_drain_costs_what_is_in_flight_and_nothing_else() {
     play(async |scene| {
-        let gateway = scene.put_up(Gateway::new()).await.unwrap();
-        let traffic = gateway.load(Mix::small()).await.unwrap();
-        let pod = gateway.a_pod().await.unwrap();
-        let sidecar = gateway.container(&pod, SIDECAR).unwrap();
-        gateway.delete(&pod, None).await.unwrap();
-        let drains = async || gateway.life(&pod).ok()?.asked;
-        until("the drain begins", drains).await.unwrap();
-        // The news of the end has travelled, and nothing new comes.
-        sleep(Duration::from_secs(4)).await;
-        let cut = Cut::now(&gateway, &pod).unwrap();
-        sidecar.signal(Signal::KILL).unwrap();
-        let life = gateway.until_gone(&pod).await.unwrap();
-        gateway.until_rolled_out().await.unwrap();
-        let record = traffic.stop().await.unwrap();
-        let lost = record.failures().count();
-        let others = record.failures().filter(|(request, _)| !cut.hit(request));
-        assert_eq!(others.count(), 0, "{:#?}", record.describe_failures());
-        println!(
-            "{lost} requests lost; gone after {:?}",
-            life.took().unwrap()
-        );
+        kill_in_a_drain(scene, Gateway::new(), SIDECAR).await;
     });
 }
 

@@ -13,9 +13,9 @@ use drainhook_tests::{
     envoy::Wanted,
     helm::Release,
     installation::NAME,
+    interrupt::or_interrupted,
 };
 use roll::{Kind, Rolled};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Rolls three gateways under load on a real node.
 #[derive(Debug, Parser)]
@@ -29,13 +29,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        ended = run(&arguments) => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
+    or_interrupted(run(&arguments)).await
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
