@@ -1,6 +1,7 @@
 //! The publisher: the one that writes. It keeps the CA in its Secret, rotates it, and keeps every
 //! `caBundle` right.
 
+mod ownership;
 #[cfg(test)]
 mod tests;
 
@@ -14,10 +15,11 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use tracing::debug;
 
+use self::ownership::{Owner, is_owned};
 use super::api::{ApiError, call, patch};
 use super::configurations::{self, ConfigurationName, Read};
 use super::secret::{self, SecretName, Version};
@@ -78,18 +80,6 @@ struct Seen {
     owner: Owner,
     /// Why a configuration could not be read.
     unknown: Option<RoundError>,
-}
-
-/// By which object the Secret goes: the first of the configurations that there is. Without a
-/// registration nobody trusts the CA, so an uninstallation takes it along.
-enum Owner {
-    /// As it should be, or nothing to be done about it: a Secret that somebody else has made stays.
-    Right,
-    /// This reference is missing.
-    Due(Value),
-    /// Configurations are to be kept, and there is none: an uninstallation, or before the
-    /// installation is complete. A Secret that is made now might be left behind.
-    Nobody,
 }
 
 impl Publisher {
@@ -291,31 +281,6 @@ impl Publisher {
         Ok(())
     }
 
-    /// Lets the Secret go with the registration. This is done by the manager that makes the Secret, and
-    /// that owns its labels too, so that a reference to a registration of earlier goes; the steps of a
-    /// rotation have another, so that neither takes anything from the other.
-    ///
-    /// Only the Secret that was seen: where the garbage collector has taken that one meanwhile, an
-    /// empty one would be made, tied to a registration that may be gone.
-    async fn own_secret(&self, version: &Version, owner: &Value) -> Result<(), ApiError> {
-        let name = &self.options.secret;
-        let manager = format!("{}-create", self.options.organization);
-        let mut metadata = version.metadata(name);
-        metadata["labels"] = json!(self.options.labels);
-        metadata["ownerReferences"] = json!([owner]);
-        let owned = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
-        patch(&self.secrets(), &manager, &name.name, &owned)
-            .await
-            .map(drop)
-    }
-
-    /// Whether we have made the Secret: then it has all of our labels.
-    fn is_ours(&self, secret: &Secret) -> bool {
-        let labels = secret.labels();
-        let mut ours = self.options.labels.iter();
-        !self.options.labels.is_empty() && ours.all(|(key, value)| labels.get(key) == Some(value))
-    }
-
     /// Writes the Secret, if it still is as it was seen.
     ///
     /// A Secret that does not exist has no version to write against, and of two publishers that
@@ -407,11 +372,6 @@ impl Publisher {
             error,
         }
     }
-}
-
-fn is_owned(secret: &Secret, owner: &Value) -> bool {
-    let references = secret.owner_references().iter();
-    references.into_iter().any(|one| owner["uid"] == *one.uid)
 }
 
 fn watched<K>(api: Api<K>, name: &str) -> BoxStream<'static, ()>

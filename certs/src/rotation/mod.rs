@@ -17,6 +17,7 @@
 mod choose;
 #[cfg(test)]
 mod fixtures;
+mod observed;
 mod parts;
 mod plan;
 #[cfg(test)]
@@ -27,10 +28,9 @@ mod watched;
 
 use std::time::SystemTime;
 
+pub use self::observed::{Configuration, Entry, Observed, SecretObserved};
 pub use self::parts::{Part, Parts};
-pub use self::plan::{
-    BundleWrite, Configuration, Entry, Event, Findings, Observed, Plan, Planner, SecretObserved,
-};
+pub use self::plan::{BundleWrite, Event, Findings, Plan, Planner};
 pub use self::watched::Watched;
 use crate::authority::Authority;
 use crate::certificate::Certificate;

@@ -1,7 +1,12 @@
 //! The command line of an Envoy, as far as a manifest shows it.
 
-use std::{borrow::Cow, collections::HashMap, iter::Peekable, str::Chars};
+mod script;
+mod variables;
 
+use std::borrow::Cow;
+
+use self::script::Commands;
+use self::variables::Variables;
 use crate::pod::Container;
 
 /// Programs that start what stands behind them.
@@ -22,18 +27,6 @@ const SHELLS: &[&str] = &["ash", "bash", "busybox", "dash", "sh"];
 
 /// Bytes. Linux starts no command with a longer argument (`MAX_ARG_STRLEN`), so nothing is made of one.
 const LONGEST_WORD: usize = 128 * 1024;
-
-/// Bytes that references to variables may add to the words of a container, at least: every variable may
-/// stand there twice, and short ones more often. Without a bound a few kilobytes of references to a
-/// long value would become gigabytes.
-const LEAST_EXPANSION: usize = 4096;
-
-/// The same, at most.
-const MOST_EXPANSION: usize = 2 * LONGEST_WORD;
-
-/// Bytes. The name of a variable ends within these, or a text of nothing but beginnings of references
-/// would be searched to its end for each of them.
-const LONGEST_NAME: usize = 256;
 
 /// What Envoy was told on its command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,177 +158,6 @@ fn is_envoy(word: &str) -> bool {
 
 fn base_name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
-}
-
-/// The simple commands of a script with their words, one after the other: quoting is taken off, nothing
-/// is expanded. Enough of POSIX's "Token Recognition" to find a program and its arguments.
-struct Commands<'s> {
-    characters: Peekable<Chars<'s>>,
-}
-
-impl<'s> Commands<'s> {
-    fn of(script: &'s str) -> Self {
-        Self {
-            characters: script.chars().peekable(),
-        }
-    }
-}
-
-impl Iterator for Commands<'_> {
-    type Item = Vec<Cow<'static, str>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let characters = &mut self.characters;
-        let mut command = Vec::new();
-        let mut word: Option<Word> = None;
-        while let Some(character) = characters.next() {
-            match character {
-                '\\' => match characters.next() {
-                    // A continued line.
-                    Some('\n') | None => {}
-                    Some(escaped) => word.get_or_insert_default().push(escaped),
-                },
-                '\'' => {
-                    let quoted = word.get_or_insert_default();
-                    let inside = characters.by_ref().take_while(|next| *next != '\'');
-                    inside.for_each(|character| quoted.push(character));
-                }
-                '"' => double_quoted(characters, word.get_or_insert_default()),
-                '#' if word.is_none() => {
-                    while characters.next_if(|next| *next != '\n').is_some() {}
-                }
-                ' ' | '\t' => end_word(&mut command, &mut word),
-                '\n' | ';' | '&' | '|' | '(' | ')' | '{' | '}'
-                    if !word.as_ref().is_some_and(Word::is_in_parameter) =>
-                {
-                    end_word(&mut command, &mut word);
-                    if !command.is_empty() {
-                        return Some(command);
-                    }
-                }
-                other => word.get_or_insert_default().push(other),
-            }
-        }
-        end_word(&mut command, &mut word);
-        (!command.is_empty()).then_some(command)
-    }
-}
-
-/// A word of a script that is being read.
-#[derive(Default)]
-struct Word {
-    text: String,
-    /// Behind `${`, and not behind its brace.
-    in_braces: bool,
-}
-
-impl Word {
-    fn push(&mut self, character: char) {
-        match character {
-            '{' if self.text.ends_with('$') => self.in_braces = true,
-            '}' => self.in_braces = false,
-            _ => {}
-        }
-        self.text.push(character);
-    }
-
-    /// Whether it is inside of `${...}`, whose braces are its own.
-    fn is_in_parameter(&self) -> bool {
-        self.in_braces || self.text.ends_with('$')
-    }
-}
-
-fn double_quoted(characters: &mut Peekable<Chars<'_>>, word: &mut Word) {
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => return,
-            '\\' => match characters.next() {
-                Some('\n') | None => {}
-                Some(escaped @ ('"' | '\\' | '$' | '`')) => word.push(escaped),
-                Some(other) => {
-                    word.push('\\');
-                    word.push(other);
-                }
-            },
-            other => word.push(other),
-        }
-    }
-}
-
-fn end_word(command: &mut Vec<Cow<'static, str>>, word: &mut Option<Word>) {
-    let Some(Word { text, .. }) = word.take() else {
-        return;
-    };
-    // Words of the shell's grammar that a command may stand behind.
-    if !(command.is_empty() && ["then", "do", "else", "if", "while", "!"].contains(&text.as_str()))
-    {
-        command.push(Cow::Owned(text));
-    }
-}
-
-/// The literal variables of a container, to expand its words by.
-struct Variables<'a> {
-    /// The last of several of a name holds; a value from elsewhere is `None`.
-    values: HashMap<&'a str, Option<&'a str>>,
-    /// Bytes that may be put in for references yet.
-    left: usize,
-}
-
-impl<'a> Variables<'a> {
-    fn of(container: &Container<'a>) -> Self {
-        let lengths = container.env.iter().filter_map(|(_, value)| *value);
-        let all: usize = lengths.map(str::len).sum();
-        Self {
-            values: container.env.iter().copied().collect(),
-            left: (2 * all).clamp(LEAST_EXPANSION, MOST_EXPANSION),
-        }
-    }
-
-    fn expand_all<'t>(&mut self, words: &[&'t str]) -> Vec<Cow<'t, str>> {
-        words.iter().map(|word| self.expand(word)).collect()
-    }
-
-    /// Expands `$(NAME)` as the kubelet does; what cannot be known, and what would go over all
-    /// bounds, stays. `$$` is an escaped `$`.
-    fn expand<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
-        if text.len() > LONGEST_WORD || !text.contains('$') {
-            return Cow::Borrowed(text);
-        }
-        let mut expanded = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(dollar) = rest.find('$') {
-            expanded.push_str(&rest[..dollar]);
-            rest = &rest[dollar + 1..];
-            if let Some(after) = rest.strip_prefix('$') {
-                expanded.push('$');
-                rest = after;
-                continue;
-            }
-            match reference(rest).and_then(|(name, after)| Some((self.take(name)?, after))) {
-                Some((value, after)) => {
-                    expanded.push_str(value);
-                    rest = after;
-                }
-                None => expanded.push('$'),
-            }
-        }
-        expanded.push_str(rest);
-        Cow::Owned(expanded)
-    }
-
-    fn take(&mut self, name: &str) -> Option<&'a str> {
-        let value = (*self.values.get(name)?)?;
-        self.left = self.left.checked_sub(value.len())?;
-        Some(value)
-    }
-}
-
-/// The name in `(NAME)` and what stands behind it.
-fn reference(text: &str) -> Option<(&str, &str)> {
-    let inner = text.strip_prefix('(')?;
-    let mut bytes = inner.bytes().take(LONGEST_NAME + 1);
-    let end = bytes.position(|byte| byte == b')')?;
-    Some((&inner[..end], &inner[end + 1..]))
 }
 
 #[cfg(test)]
