@@ -145,6 +145,16 @@ impl Decision {
         }
     }
 
+    /// The pod as it is after this decision about it.
+    pub(crate) fn applied_to(&self, pod: &Value) -> Value {
+        let mut pod = pod.clone();
+        if let Self::Inject { patch, .. } = self {
+            // It was applied when it was made: see [`Decision::Inject`].
+            let _ = json_patch::patch(&mut pod, patch);
+        }
+        pod
+    }
+
     /// What a person should know, whatever was decided.
     #[must_use]
     pub fn warnings(&self) -> &[String] {

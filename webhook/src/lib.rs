@@ -16,6 +16,7 @@ mod explain;
 mod foreign;
 mod hook;
 mod inspect;
+mod limits;
 pub mod manifest;
 mod message;
 mod pod;

@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+/// One, in billionths.
+const ONE: i128 = 1_000_000_000;
+
 /// A quantity as it was written, with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantity {
@@ -64,6 +67,18 @@ impl Quantity {
         self.nanos == other.nanos
     }
 
+    /// Whether this is more than so many times the other. `times` is a plain number.
+    pub(crate) fn exceeds_times(&self, times: &Self, other: &Self) -> bool {
+        self.nanos.saturating_mul(ONE) > times.nanos.saturating_mul(other.nanos)
+    }
+
+    /// How many of a unit one of so many parts of this takes, rounded up. `parts` is a plain number;
+    /// nothing where it is none, or where there are more than can be counted.
+    pub(crate) fn part(&self, parts: &Self, unit: &Self) -> Option<u32> {
+        let part = divided_up(self.nanos.checked_mul(ONE)?, parts.nanos)?;
+        divided_up(part, unit.nanos)?.try_into().ok()
+    }
+
     /// Whether this is more than nothing.
     #[must_use]
     pub fn is_positive(&self) -> bool {
@@ -75,6 +90,10 @@ impl fmt::Display for Quantity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
+}
+
+fn divided_up(number: i128, by: i128) -> Option<i128> {
+    (by > 0).then(|| number.div_euclid(by) + i128::from(number.rem_euclid(by) > 0))
 }
 
 /// The number in billionths; digits beyond them are not significant to Kubernetes either.
@@ -168,6 +187,27 @@ mod tests {
         assert!(quantity("32Mi").exceeds(&quantity("32M")));
         assert!(quantity("1").exceeds(&quantity("999m")));
         assert!(!quantity("8Mi").exceeds(&quantity("8Mi")));
+    }
+
+    #[test]
+    fn many_times_another_and_a_part_of_one_are_told_across_suffixes() {
+        let (limit, request) = (quantity("32Mi"), quantity("8Mi"));
+        assert!(limit.exceeds_times(&quantity("3"), &request));
+        assert!(!limit.exceeds_times(&quantity("4"), &request));
+        assert!(quantity("2500u").exceeds_times(&quantity("2.4"), &quantity("1m")));
+        let mebibyte = Quantity::mebibytes(1);
+        for (parts, count) in [("4", 8), ("3", 11), ("1.5", 22), ("100", 1)] {
+            assert_eq!(
+                limit.part(&quantity(parts), &mebibyte),
+                Some(count),
+                "{parts}"
+            );
+        }
+        assert_eq!(limit.part(&quantity("0"), &mebibyte), None);
+        assert_eq!(
+            quantity("1E").part(&quantity("1"), &Quantity::millis(1)),
+            None
+        );
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{
     Observation, Plan, Question, Reason, Server, TellListeners, WaitFor,
     simulation::{Connection, FOREVER, Kind, Run, kept, ms, nobody, process, run, run_with, s},
+    wait::Wait,
 };
-use crate::reading::Arrived;
+use crate::reading::{Arrived, Open};
 
 fn faulty(plan: Plan, fault: impl FnMut(Question, Duration) -> Option<Observation>) -> Run {
     let mut fault = fault;
@@ -357,6 +358,67 @@ fn the_kernels_figures_are_no_answer_of_envoys() {
         run.outcome
     );
 }
+
+#[test]
+fn an_envoy_that_only_ever_did_as_it_was_told_was_there_and_is_gone_when_it_refuses() {
+    let clients = [kept(Kind::Http(vec![(s(0), FOREVER)]))];
+    let mut fault = |question, at| match question {
+        _ if at >= s(7) => Some(Observation::Refused),
+        Question::FailHealthCheck => None,
+        _ => Some(Observation::Unknown),
+    };
+    let run = run_with(Plan::default(), false, &clients, ms(1), &mut fault);
+    assert_eq!(run.outcome.reason, Reason::EnvoyGone);
+    let after = run.outcome.after;
+    assert!((s(7)..s(9)).contains(&after), "{after:?}");
+}
+
+// Moments that fall together.
+
+/// The wait after a floor of 5 s, with what one complete look has seen at that time.
+fn waiting(open: Open, at: Duration) -> Wait {
+    let mut wait = Wait::new(Plan::default());
+    wait.begin(s(5));
+    wait.gauges(open, at, at);
+    wait.counters(Arrived::default(), at, at);
+    wait
+}
+
+#[test]
+fn the_very_moment_at_which_it_may_be_over_is_not_too_early() {
+    let idle = Open::default();
+    assert_eq!(waiting(idle, ms(4_999)).verdict(ms(4_999)), None);
+    let verdict = waiting(idle, s(5)).verdict(s(5));
+    assert_eq!(verdict.map(|(reason, _)| reason), Some(Reason::Drained));
+}
+
+#[test]
+fn from_the_moment_at_which_it_may_be_over_only_upgrades_are_spoken_of() {
+    let upgrade = Open {
+        connections: 1,
+        upgrades: 1,
+        ..Open::default()
+    };
+    let wait = waiting(upgrade, s(5));
+    assert!(wait.words(ms(4_999)).starts_with("last connection"));
+    assert!(wait.words(s(5)).starts_with("1 upgrades"));
+}
+
+#[test]
+fn counters_that_are_a_quarter_of_a_second_old_are_read_again_while_requests_are_in_flight() {
+    let busy = Open {
+        connections: 1,
+        requests: 1,
+        ..Open::default()
+    };
+    for (at, question) in [(ms(6_249), None), (ms(6_250), Some(Question::Counters))] {
+        let mut wait = waiting(busy, s(6));
+        wait.gauges(busy, at, at);
+        assert_eq!(wait.rest_of_look(), question, "{at:?}");
+    }
+}
+
+// What it costs while Envoy starts.
 
 #[test]
 fn the_classic_loop_does_not_hurry_while_envoy_starts() {

@@ -54,10 +54,14 @@ hangs is gone as soon as before.
 
 The sidecar asks for little, and has no CPU limit, because a limit slows the polls of the drain. In
 a pod of the Guaranteed class it gets limits that equal its requests, so that Envoy keeps its class.
-In a pod with `spec.resources` it gets none. A namespace with a ResourceQuota on limits refuses pods
-whose containers lack them: set `drainhook.io/cpu-limit` there, on the namespace. A LimitRange with
-a minimum above the sidecar's requests refuses it: set `drainhook.io/cpu-request` and
-`drainhook.io/memory-request`.
+In a pod with `spec.resources` it gets none. A namespace with a ResourceQuota on `limits.cpu`
+refuses pods with a container that has no such limit: set `drainhook.io/cpu-limit` there, on the
+namespace. A LimitRange may refuse the sidecar too, for any of the four. `drainhook check` names the
+keys to write, and values that fit, where it is shown what the namespace has:
+
+```console
+$ kubectl get namespace,resourcequota,limitrange,deployment -n edge -o yaml | drainhook check
+```
 
 ## Written by drainhook
 

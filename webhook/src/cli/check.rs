@@ -162,8 +162,12 @@ fn check(
         origin: Origin::Manifest,
     };
     let title = display(manifest, &place);
-    let (_, mut explanation) = explain(&request)
+    let (decision, mut explanation) = explain(&request)
         .map_err(|error| Failure::new(Exit::Software, format!("{title}: {error}")))?;
+    let limits = installation.limits_of(&namespace.name);
+    explanation
+        .faults
+        .extend(limits.faults(&decision.applied_to(request.pod)));
     explanation
         .warnings
         .extend(misplaced(&manifest.documents, &place));

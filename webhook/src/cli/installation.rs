@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::defaults::{DefaultsArgs, bare, pair};
 use super::exit::{Exit, Failure};
 use super::input::Manifest;
+use crate::limits::Limits;
 use crate::manifest::{Pod, objects};
 use crate::{Configuration, KubernetesVersion, Namespace, UnknownKeys, VersionError};
 
@@ -55,6 +56,8 @@ pub(super) struct Installation {
     /// What is said of namespaces that are not among the manifests.
     otherwise: Namespace,
     known: BTreeMap<String, Namespace>,
+    /// ResourceQuotas and LimitRanges.
+    limits: Vec<Value>,
 }
 
 impl InstallationArgs {
@@ -63,7 +66,7 @@ impl InstallationArgs {
         self.namespace.as_deref()
     }
 
-    /// Reads the defaults, and the namespaces that are among the manifests.
+    /// Reads the defaults, and of the manifests the namespaces and what limits their pods.
     ///
     /// # Errors
     /// All faults of the defaults.
@@ -127,20 +130,33 @@ impl Function {
 }
 
 impl Installation {
-    /// With the namespaces that are among the manifests.
+    /// With the namespaces that are among the manifests, and what limits their pods.
     pub(super) fn new(configuration: Configuration, manifests: &[Manifest]) -> Self {
-        let documents = manifests.iter().flat_map(|manifest| &manifest.documents);
-        let known = documents
+        let documents = || manifests.iter().flat_map(|manifest| &manifest.documents);
+        let known = documents()
             .flat_map(|document| objects(&document.value, "v1", "Namespace"))
             .map(Namespace::from_object)
             .map(|n| (n.name.clone(), n))
             .collect();
+        let limits = Limits::KINDS.into_iter().flat_map(|kind| {
+            documents().flat_map(move |document| objects(&document.value, "v1", kind))
+        });
         Self {
             configuration,
             default_namespace: DEFAULT_NAMESPACE.to_owned(),
             otherwise: Namespace::default(),
             known,
+            limits: limits.cloned().collect(),
         }
+    }
+
+    /// What the quotas and ranges of a namespace ask of its pods.
+    pub(super) fn limits_of(&self, namespace: &str) -> Limits {
+        let is_there = |object: &&Value| {
+            let own = object["metadata"]["namespace"].as_str();
+            own.unwrap_or(&self.default_namespace) == namespace
+        };
+        Limits::of(self.limits.iter().filter(is_there))
     }
 
     /// The namespace that a pod will be in.

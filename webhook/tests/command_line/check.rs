@@ -53,6 +53,35 @@ fn each_value_is_told_with_its_source() {
 }
 
 #[test]
+fn a_quota_among_the_manifests_that_would_refuse_the_sidecar_names_the_key_to_write() {
+    let quota = |namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: team, namespace: {namespace}}}\n\
+             spec: {{hard: {{limits.cpu: 4}}}}\n---\n"
+        )
+    };
+    let run = piped(&["check"], &(quota("default") + POD));
+    assert_eq!(run.status, 1, "{run:?}");
+    let words = "  to fix: the API server would refuse the pod for its sidecar, because ResourceQuota \
+                 \"team\" counts limits.cpu and it has none: write drainhook.io/cpu-limit: \"50m\"";
+    assert!(run.out.contains(words), "{}", run.out);
+
+    let met = POD.replace("spec:", "    drainhook.io/cpu-limit: 50m\nspec:");
+    for input in [quota("default") + &met, quota("other") + POD] {
+        let run = piped(&["check"], &input);
+        assert_eq!(run.status, 0, "{run:?}");
+    }
+    // One that was injected already is refused just the same.
+    let injected = piped(&["inject"], POD).out;
+    let run = piped(&["check"], &(quota("default") + &injected));
+    assert_eq!(run.status, 1, "{run:?}");
+    // Where objects name no namespace, they are in the same one.
+    let nameless = (quota("") + POD).replace(", namespace: }", "}");
+    let run = piped(&["check", "--namespace", "edge"], &nameless);
+    assert_eq!(run.status, 1, "{run:?}");
+}
+
+#[test]
 fn what_is_to_be_fixed_fails_the_check() {
     let run = piped(&["check"], &format!("{POD}---\n{REFUSED}"));
     assert_eq!(run.status, 1, "{run:?}");
