@@ -30,6 +30,9 @@ const LEARNS: Duration = Duration::from_secs(5);
 /// Creations at once: the rest of the machine is for the handshakes.
 const AT_ONCE: u64 = 4;
 
+/// Creations during the rotations of one CA after the other.
+const ENOUGH: u64 = 1000;
+
 /// A CA every twenty seconds and a leaf every four, in the flags of the chart.
 const HASTY: &str = "--ca-lifetime=120s,--ca-rotation=20s,--ca-overlap=5s,--leaf-lifetime=10s,\
                      --leaf-renewal=4s,--backdate=5s";
@@ -105,8 +108,11 @@ async fn the_installations_own_ca_rotates_and_no_creation_fails() {
         })
         .await
         .unwrap();
-        let made = creations.end_without_a_failure().await;
-        assert!(made > 1000, "{made}");
+        // However slow the machine is, it goes on until there were enough.
+        creations
+            .more(ENOUGH.saturating_sub(creations.made()))
+            .await;
+        creations.end_without_a_failure().await;
         for replica in &installed.replicas {
             assert_eq!(faults(replica).await, 0.0, "{}", replica.process.log_tail());
         }

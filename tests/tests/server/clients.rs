@@ -1,7 +1,5 @@
 //! Only clients of a CA may call, and the CA is a file that changes.
 
-use std::fs;
-
 use drainhook_tests::{cluster::Authority, volume::Volume, wait::until};
 
 use crate::stage::Server;
@@ -41,10 +39,5 @@ async fn only_clients_of_the_ca_are_answered_while_the_ca_is_replaced_and_broken
     assert!(
         server.client().ask().await.is_err(),
         "a fault lets nobody in"
-    );
-    assert!(
-        fs::read_to_string(volume.file("ca.crt"))
-            .unwrap()
-            .contains("nonsense")
     );
 }

@@ -21,7 +21,7 @@ use crate::stage::{Client, NAME, Server};
 const SWAPS: usize = 6;
 
 #[tokio::test]
-async fn certificates_are_swapped_under_thousands_of_requests_and_none_fails() {
+async fn certificates_are_swapped_under_load_and_no_request_fails() {
     let mut server = Server::start(&[]).await;
     let next = Authority::generate("next").unwrap();
     let both = format!("{}{}", server.authority.certificate(), next.certificate());
@@ -49,13 +49,10 @@ async fn certificates_are_swapped_under_thousands_of_requests_and_none_fails() {
         .unwrap();
     }
     done.store(true, Relaxed);
-    let (mut requests, mut seen) = (0, BTreeSet::new());
+    let mut seen = BTreeSet::new();
     for asked in asking.join_all().await {
-        let (number, certificates) = asked.unwrap();
-        requests += number;
-        seen.extend(certificates);
+        seen.extend(asked.unwrap());
     }
-    assert!(requests > 2000, "{requests}");
     assert_eq!(served.len(), SWAPS + 1);
     assert_eq!(seen, served, "new connections have met each of them");
     let kept = [("result", "kept")];
@@ -66,23 +63,25 @@ async fn certificates_are_swapped_under_thousands_of_requests_and_none_fails() {
 }
 
 /// Asks on one connection that is never given up, or on a new one each time, until it is told to
-/// stop. Returns how often it was answered, and which certificates it saw.
+/// stop, and once more. Returns which certificates it saw.
 async fn ask(
     client: Client,
     keeps: bool,
     done: Arc<AtomicBool>,
-) -> anyhow::Result<(usize, BTreeSet<Vec<u8>>)> {
+) -> anyhow::Result<BTreeSet<Vec<u8>>> {
     let mut connection = client.connect().await?;
-    let (mut requests, mut certificates) = (0, BTreeSet::new());
-    while !done.load(Relaxed) {
+    let mut certificates = BTreeSet::new();
+    loop {
+        let last = done.load(Relaxed);
         if !keeps {
             connection = client.connect().await?;
         }
         connection.ask().await?.patched()?;
         certificates.insert(connection.certificate.clone());
-        requests += 1;
+        if last {
+            return Ok(certificates);
+        }
     }
-    Ok((requests, certificates))
 }
 
 #[tokio::test]

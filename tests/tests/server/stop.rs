@@ -1,13 +1,26 @@
 //! How it begins and how it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use drainhook_tests::{process::Process, wait::until};
-use http_body_util::{BodyExt, channel::Channel};
-use tokio::task::JoinSet;
+use http_body_util::{
+    BodyExt,
+    channel::{Channel, Sender},
+};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
 
-use crate::stage::{Client, REVIEW, Server, command};
+use crate::stage::{Answer, Client, REVIEW, Server, command};
 
 /// For what takes a moment on an idle machine.
 const BOUND: Duration = Duration::from_secs(120);
@@ -60,11 +73,17 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_stop_loses_no_admission() {
-    let mut server = Server::start(&["--stop-delay=2s"]).await;
+    // Long enough for one more connection, however busy the machine is.
+    let mut server = Server::start(&["--stop-delay=10s"]).await;
     let client = server.client();
+    let told = Arc::new(AtomicBool::new(false));
     let mut asking = JoinSet::new();
     for number in 0..12 {
-        asking.spawn(ask_until_gone(client.clone(), number % 3 == 0));
+        asking.spawn(ask_until_gone(
+            client.clone(),
+            number % 3 == 0,
+            told.clone(),
+        ));
     }
     until("a thousand decisions", async || {
         let decided = server
@@ -75,23 +94,24 @@ async fn a_stop_loses_no_admission() {
     .await
     .unwrap();
 
+    told.store(true, Relaxed);
     server.process.terminate().unwrap();
     server.until_page("/readyz", "HTTP/1.1 503").await;
-    // One that is still under way when the port is closed.
-    let mut slow = client.connect().await.unwrap();
-    let (mut rest, body) = Channel::<Bytes, anyhow::Error>::new(1);
-    let (begun, end) = REVIEW.split_at(REVIEW.len() / 2);
-    rest.send_data(begun.into()).await.unwrap();
-    let slow = tokio::spawn(async move { slow.send(body.boxed()).await });
-    until("the port to be closed", async || {
-        client.connect_without_tls().await.is_err().then_some(())
-    })
-    .await
-    .unwrap();
-    rest.send_data(end.into()).await.unwrap();
-    drop(rest);
-    let answer = slow.await.unwrap().unwrap().patched().unwrap();
-    assert!(answer.is_last);
+    // One that is still under way when the port is closed: the last of many that are sent by halves.
+    let mut under_way = Half::begin(&client).await.unwrap();
+    loop {
+        // Its head shall have been read, or the connection is one that nobody uses.
+        sleep(Duration::from_millis(250)).await;
+        match Half::begin(&client).await {
+            Err(error) if is_closed_port(&error) => break,
+            next => {
+                std::mem::replace(&mut under_way, next.unwrap())
+                    .finish()
+                    .await
+            }
+        }
+    }
+    under_way.finish().await;
 
     let mut after = 0;
     for answered in asking.join_all().await {
@@ -108,11 +128,45 @@ async fn a_stop_loses_no_admission() {
     );
 }
 
+/// A review of which the server has the first half.
+struct Half {
+    rest: Sender<Bytes, anyhow::Error>,
+    answer: JoinHandle<anyhow::Result<Answer>>,
+}
+
+impl Half {
+    async fn begin(client: &Client) -> anyhow::Result<Self> {
+        let mut connection = client.connect().await?;
+        let (mut rest, body) = Channel::new(1);
+        rest.send_data(REVIEW[..REVIEW.len() / 2].into()).await?;
+        let answer = tokio::spawn(async move { connection.send(body.boxed()).await });
+        Ok(Self { rest, answer })
+    }
+
+    /// The server is on its way to its end: nothing more may come on this connection.
+    async fn finish(mut self) {
+        let end = REVIEW[REVIEW.len() / 2..].into();
+        self.rest.send_data(end).await.unwrap();
+        drop(self.rest);
+        let answer = self.answer.await.unwrap().unwrap().patched().unwrap();
+        assert!(answer.is_last);
+    }
+}
+
 /// As the API server does: a connection is kept until an answer says otherwise, or used once. Returns
-/// how many answers there were, and how many of them were the last of their connections.
-async fn ask_until_gone(client: Client, once: bool) -> anyhow::Result<(u64, u64)> {
+/// how many answers there were, and how many of them were the last of their connections. It ends with
+/// the first connection that finds the port closed, which may be once the server was told to stop.
+async fn ask_until_gone(
+    client: Client,
+    once: bool,
+    told: Arc<AtomicBool>,
+) -> anyhow::Result<(u64, u64)> {
     let (mut answers, mut last) = (0, 0);
-    while let Ok(mut connection) = client.connect().await {
+    loop {
+        let mut connection = match client.connect().await {
+            Err(error) if told.load(Relaxed) && is_closed_port(&error) => break,
+            connected => connected?,
+        };
         loop {
             let answer = connection.ask().await?.patched()?;
             answers += 1;
@@ -123,6 +177,15 @@ async fn ask_until_gone(client: Client, once: bool) -> anyhow::Result<(u64, u64)
         }
     }
     Ok((answers, last))
+}
+
+/// Nobody listens any more, or nobody took what was still in the listener's queue.
+fn is_closed_port(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(
+        kind,
+        Some(ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
+    )
 }
 
 /// A pod whose decision panics is not known, so the panic itself is tested where a double can be put in;
