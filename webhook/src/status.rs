@@ -88,6 +88,11 @@ impl Status {
         }
     }
 
+    /// Whether it tells of what stands at a pointer, so that this is ours.
+    pub(crate) fn notes(&self, pointer: &str) -> bool {
+        self.changed.contains_key(pointer) || self.added.iter().any(|added| added == pointer)
+    }
+
     pub(crate) fn add(&mut self, pointer: String) {
         if !self.added.contains(&pointer) {
             self.added.push(pointer);

@@ -130,9 +130,7 @@ impl Taking<'_> {
     /// A hook of ours goes, or gives way to the original.
     fn hook(&mut self, place: &[&str; 5]) {
         let noted = pointer(place);
-        let is_noted =
-            self.status.added.contains(&noted) || self.status.changed.contains_key(&noted);
-        if self.has_status && !is_noted {
+        if self.has_status && !self.status.notes(&noted) {
             // It asked the sidecar's port before there was a sidecar.
             return;
         }

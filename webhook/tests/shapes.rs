@@ -5,7 +5,7 @@
 mod support;
 
 use drainhook_webhook::{
-    Configuration, Decision, Namespace, Origin, Request, SkipReason, decide, uninject,
+    Configuration, Decision, Namespace, Origin, Request, SkipReason, Token, decide, uninject,
 };
 use serde_json::{Value, json};
 
@@ -89,4 +89,38 @@ fn a_pod_that_is_too_large_is_refused_only_where_it_asked_itself() {
         panic!("the pod asked");
     };
     assert!(messages[0].contains("251 containers"), "{messages:?}");
+}
+
+#[test]
+fn a_hook_that_asked_the_sidecars_port_before_there_was_one_is_given_back_as_it_was() {
+    let pod = json!({
+        "metadata": {"annotations": {"drainhook.io/inject": "true"}},
+        "spec": {"containers": [{
+            "name": "envoy", "image": "envoyproxy/envoy:v1.36.2",
+            "lifecycle": {"preStop": {"httpGet": {"path": "/shutdown", "port": 8090}}},
+        }]},
+    });
+    let configuration = Configuration::default();
+    let token = Token::from_random(7);
+    let request = |pod, origin, token| Request {
+        pod,
+        namespace: None,
+        configuration: &configuration,
+        token,
+        origin,
+    };
+    let written = decide(&request(&pod, Origin::Manifest, None)).unwrap();
+    let Decision::Inject { patch, .. } = written else {
+        panic!("{written:?}");
+    };
+    let written = support::apply(&pod, &json!(patch)).unwrap();
+    // At its creation the hook gets the token that the sidecar asks for.
+    let created = decide(&request(&written, Origin::Admission, Some(&token))).unwrap();
+    let Decision::Inject { patch, .. } = created else {
+        panic!("{created:?}");
+    };
+    let created = support::apply(&written, &json!(patch)).unwrap();
+    let hook = &created["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"];
+    assert_eq!(hook["httpHeaders"][0]["value"], token.reveal());
+    assert_eq!(uninject(&created).unwrap().unwrap().pod, pod);
 }

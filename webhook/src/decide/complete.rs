@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Case, Observer, Seen, beside, refuse, skip};
 use crate::annotations::STATUS;
 use crate::decision::{Action, DecideError, Decision, SkipReason};
-use crate::draft::Draft;
+use crate::draft::{Draft, pointer};
 use crate::envoy::{self, Envoy};
 use crate::existing::Existing;
 use crate::hook::{self, HookForm};
@@ -45,15 +45,22 @@ pub(super) fn complete(
         host_network: pod.host_network,
         token: existing.token.clone().or_else(|| new_token.clone()),
     };
-    let status = metadata.annotation(STATUS).and_then(Status::read);
-    let status = status.unwrap_or_else(Status::begin);
+    let earlier = metadata.annotation(STATUS).and_then(Status::read);
+    let status = earlier.clone().unwrap_or_else(Status::begin);
     let mut draft = Draft::of(case.request.pod, status);
+    let earlier = earlier.as_ref();
     for envoy in &envoys {
         let name = (envoys.len() > 1).then_some(envoy.container.name);
-        set_hook(&mut draft, envoy.container, form.shutdown(name), port);
+        set_hook(
+            &mut draft,
+            earlier,
+            envoy.container,
+            form.shutdown(name),
+            port,
+        );
     }
     for container in waiting {
-        set_hook(&mut draft, container, form.wait(), port);
+        set_hook(&mut draft, earlier, container, form.wait(), port);
     }
     if let Some(token) = new_token {
         let place = ["spec", existing.container.list.key(), NAME, "env"];
@@ -86,13 +93,24 @@ fn new_token(case: &Case<'_>, existing: &Existing<'_>, envoys: &[Envoy<'_>]) -> 
     Some(case.request.token?.reveal().to_owned())
 }
 
-fn set_hook(draft: &mut Draft<'_>, container: &Container<'_>, ours: Value, port: Option<u16>) {
+fn set_hook(
+    draft: &mut Draft<'_>,
+    earlier: Option<&Status>,
+    container: &Container<'_>,
+    ours: Value,
+    port: Option<u16>,
+) {
     let place = hook::place(container);
     match container.pre_stop {
         None => draft.set(&place, ours),
         // A wrong token or port would end the container at once: such a hook of ours is mended.
         Some(there) if hook::is_ours(there, port) && !hook::is_equivalent(there, &ours) => {
-            draft.replace_own(&place, ours);
+            // Where it asked the sidecar's port before there was a sidecar, it is an original.
+            if earlier.is_some_and(|status| !status.notes(&pointer(&place))) {
+                draft.set(&place, ours);
+            } else {
+                draft.replace_own(&place, ours);
+            }
         }
         Some(_) => {}
     }
