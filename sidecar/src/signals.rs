@@ -59,7 +59,7 @@ async fn leave(group: &Group) {
     if group.is_draining() {
         info!("told to stop during a drain: finishing it first");
     } else {
-        info!("told to stop and no drain was asked for: Envoy is left alone");
+        info!("told to stop while no drain runs: Envoy is left alone");
         if timeout(LINGER, hook_or_gone(group)).await.is_err() {
             return;
         }
