@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::{Life, Witness};
+use super::Witness;
 use crate::{endpoints::Endpoints, load::Balancer};
 
 /// How late it learns that a pod ends.
@@ -50,7 +50,7 @@ async fn follow(witness: Arc<Witness>, port: u16, endpoints: Endpoints) {
                 continue;
             };
             let endpoint = SocketAddr::new(address, port);
-            let serves = life.deleted.is_none() && is_ready(&life);
+            let serves = life.deleted.is_none() && life.is_ready();
             if serves && known.insert(life.name().to_owned()) {
                 endpoints.add(endpoint);
             } else if !serves && known.remove(life.name()) {
@@ -59,8 +59,4 @@ async fn follow(witness: Arc<Witness>, port: u16, endpoints: Endpoints) {
         }
         sleep(POLL).await;
     }
-}
-
-fn is_ready(life: &Life) -> bool {
-    life.ready.last().is_some_and(|(_, ready)| *ready)
 }

@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::ContainerStatus;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 /// A running container, by its processes. They are found by their cgroup, which is called after the
 /// container.
@@ -12,6 +15,15 @@ use rustix::process::{Pid, Signal, kill_process};
 pub struct Container {
     name: String,
     id: String,
+}
+
+/// What processes have in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All pages (Rss). Where there are several processes, those that they share are counted for each.
+    pub resident: u64,
+    /// Each page divided among all who have it (Pss): added up, this is what is really taken.
+    pub share: u64,
 }
 
 impl Container {
@@ -49,20 +61,31 @@ impl Container {
     /// # Errors
     /// When there are none, or the kernel refuses.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let processes = self.processes();
-        ensure!(!processes.is_empty(), "{} has no process", self.name);
-        for process in processes {
+        let mut reached = 0;
+        for process in self.processes() {
             let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
             let pid = pid.context("not a process id")?;
-            kill_process(pid, signal).with_context(|| format!("{signal:?} to {}", self.name))?;
+            match kill_process(pid, signal) {
+                Ok(()) => reached += 1,
+                // It ended since it was looked for, and the others are still to be told.
+                Err(Errno::SRCH) => {}
+                Err(error) => {
+                    let what = format!("{signal:?} to {}", self.name);
+                    return Err(error).context(what);
+                }
+            }
         }
+        ensure!(reached > 0, "{} has no process", self.name);
         Ok(())
     }
 
-    /// The resident memory of its processes, in bytes.
-    pub fn resident(&self) -> u64 {
-        let processes = self.processes().into_iter();
-        processes.filter_map(|pid| status(pid, "VmRSS:")).sum()
+    /// What its processes have in memory now.
+    pub fn memory(&self) -> Memory {
+        let of_each = self.processes().into_iter().map(Memory::of);
+        of_each.fold(Memory::default(), |sum, one| Memory {
+            resident: sum.resident + one.resident,
+            share: sum.share + one.share,
+        })
     }
 
     /// Where its cgroup of a controller is on this machine, such as that of `memory`.
@@ -91,10 +114,42 @@ impl Container {
     }
 }
 
-/// A figure of `/proc/PID/status`, which is in kB, in bytes.
-fn status(pid: u32, name: &str) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+impl Memory {
+    /// Of one process; nothing where it is gone.
+    fn of(pid: u32) -> Self {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        Self {
+            resident: figure(&text, "Rss:").unwrap_or_default(),
+            share: figure(&text, "Pss:").unwrap_or_default(),
+        }
+    }
+
+    /// Each figure, where it is the larger one.
+    #[must_use]
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            resident: self.resident.max(other.resident),
+            share: self.share.max(other.share),
+        }
+    }
+}
+
+/// A figure of `/proc/PID/smaps_rollup`, which is in kB, in bytes.
+fn figure(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_at_most_its_share_of_what_it_has_resident() {
+        let Memory { resident, share } = Memory::of(std::process::id());
+        assert!(0 < share && share <= resident, "{share} of {resident}");
+        assert_eq!(Memory::of(u32::MAX), Memory::default());
+    }
 }

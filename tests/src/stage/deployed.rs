@@ -14,8 +14,8 @@ use kube::{
 use tokio::time::sleep;
 
 use super::{
-    Container, Gateway, Life, MemoryWatch, NodeBalancer, Ports, Scene, Witness, memory,
-    witness::is_ready,
+    Container, Gateway, Life, Memory, MemoryWatch, NodeBalancer, Ports, Scene, Witness,
+    life::is_ready, memory,
 };
 use crate::{
     cluster::Traffic,
@@ -73,9 +73,9 @@ impl<'a> Deployed<'a> {
         self.ports
     }
 
-    /// What the largest of its pods' managers has resident now, in bytes; 0 without any.
-    pub fn resident(&self) -> u64 {
-        memory::resident(&self.lives())
+    /// What the largest of its pods' managers has in memory now; nothing without any.
+    pub fn memory(&self) -> Memory {
+        memory::largest(&self.lives())
     }
 
     /// Watches the memory of its pods' managers from now on.
@@ -221,13 +221,13 @@ impl<'a> Deployed<'a> {
     /// # Errors
     /// When that has not come in three minutes.
     pub async fn until_ready(&self) -> Result<()> {
-        until("the gateway's new pods are ready", async || {
+        let ready = until("the gateway's new pods are ready", async || {
             sleep(POLL).await;
             let wanted = self.wanted_when_current().await?;
             let pods = self.pods().await.ok()?;
             (pods.len() == wanted && pods.iter().all(is_ready)).then_some(())
-        })
-        .await
+        });
+        ready.await.with_context(|| self.standing())
     }
 
     /// Waits until every pod is a new one and ready, and every old one is gone.
@@ -235,7 +235,7 @@ impl<'a> Deployed<'a> {
     /// # Errors
     /// When that has not come in three minutes.
     pub async fn until_rolled_out(&self) -> Result<()> {
-        until("the gateway is rolled out", async || {
+        let rolled = until("the gateway is rolled out", async || {
             sleep(POLL).await;
             let wanted = self.wanted_when_current().await?;
             let pods = self
@@ -247,16 +247,23 @@ impl<'a> Deployed<'a> {
             // successor only once that is there.
             let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod);
             (pods.len() == wanted && pods.iter().all(stays)).then_some(())
-        })
-        .await?;
+        });
+        rolled.await.with_context(|| self.standing())?;
         // The witness learns it from another connection.
-        until("the end of every old pod is seen", async || {
+        let seen = until("the end of every old pod is seen", async || {
             sleep(POLL).await;
             let lives = self.lives();
-            let over = |life: &Life| life.deleted.is_none() || life.gone.is_some();
+            let over = |life: &Life| life.deleted.is_none() || life.is_over();
             lives.iter().all(over).then_some(())
-        })
-        .await
+        });
+        seen.await.with_context(|| self.standing())
+    }
+
+    /// Where each of its pods stands, a line for each: for whoever has waited in vain.
+    pub fn standing(&self) -> String {
+        let lives = self.lives();
+        let lines: Vec<_> = lives.iter().map(Life::describe).collect();
+        format!("the gateway's pods:\n  {}", lines.join("\n  "))
     }
 
     /// Waits until a pod is gone.
@@ -264,11 +271,12 @@ impl<'a> Deployed<'a> {
     /// # Errors
     /// When it is still there after three minutes.
     pub async fn until_gone(&self, pod: &str) -> Result<Life> {
-        until(&format!("pod {pod} is gone"), async || {
+        let what = format!("pod {pod} is gone");
+        let gone = until(&what, async || {
             sleep(POLL).await;
-            self.witness.life(pod).filter(|life| life.gone.is_some())
-        })
-        .await
+            self.witness.life(pod).filter(Life::is_over)
+        });
+        gone.await.with_context(|| self.standing())
     }
 
     /// Waits until its Service answers on the first node: each kube-proxy learns of endpoints in its

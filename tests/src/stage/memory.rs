@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
-use super::{Container, Life, Witness, witness::SIDECAR};
+use super::{Container, Life, Memory, Witness, life::SIDECAR};
 
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct MemoryWatch {
     stop: oneshot::Sender<()>,
-    most: JoinHandle<u64>,
+    most: JoinHandle<Memory>,
 }
 
 impl MemoryWatch {
@@ -26,26 +26,26 @@ impl MemoryWatch {
         Self { stop, most }
     }
 
-    /// The most that one of them had resident at any look, in bytes.
+    /// The most that one of them had at any look.
     ///
     /// # Errors
     /// When the looking has panicked.
-    pub async fn stop(self) -> Result<u64> {
+    pub async fn stop(self) -> Result<Memory> {
         drop(self.stop);
         self.most.await.context("the look at memory panicked")
     }
 }
 
-/// What the largest of the managers of these pods has resident now, in bytes; 0 without any.
-pub(super) fn resident(lives: &[Life]) -> u64 {
+/// What the largest of the managers of these pods has in memory now; nothing without any.
+pub(super) fn largest(lives: &[Life]) -> Memory {
     let containers = lives.iter().filter_map(|life| life.container(SIDECAR));
     let containers = containers.filter_map(|status| Container::of(status).ok());
-    let resident = containers.map(|container| container.resident());
-    resident.max().unwrap_or_default()
+    let each = containers.map(|container| container.memory());
+    each.fold(Memory::default(), Memory::max)
 }
 
-async fn look(witness: Arc<Witness>, mut stopped: oneshot::Receiver<()>) -> u64 {
-    let mut most = 0;
+async fn look(witness: Arc<Witness>, mut stopped: oneshot::Receiver<()>) -> Memory {
+    let mut most = Memory::default();
     loop {
         tokio::select! {
             _ = &mut stopped => return most,
@@ -53,6 +53,6 @@ async fn look(witness: Arc<Witness>, mut stopped: oneshot::Receiver<()>) -> u64 
         }
         let mut lives = witness.lives();
         lives.retain(|life| life.gone.is_none());
-        most = most.max(resident(&lives));
+        most = most.max(largest(&lives));
     }
 }

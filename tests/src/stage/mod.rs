@@ -9,6 +9,7 @@ mod balancer;
 mod container;
 mod deployed;
 mod gateway;
+mod life;
 mod memory;
 mod witness;
 
@@ -29,11 +30,12 @@ use serde_json::json;
 use tokio::{runtime::Runtime, sync::OnceCell};
 
 pub use balancer::NodeBalancer;
-pub use container::Container;
+pub use container::{Container, Memory};
 pub use deployed::Deployed;
 pub use gateway::{Gateway, Ports};
+pub use life::Life;
 pub use memory::MemoryWatch;
-pub use witness::{Life, Witness};
+pub use witness::Witness;
 
 use crate::{
     cluster::{Cluster, Image, Network},

@@ -3,13 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
+use anyhow::Result;
 use futures_util::{AsyncBufReadExt, TryStreamExt, pin_mut};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::LogParams,
@@ -18,108 +18,13 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
-use crate::{
-    cluster::Cluster,
-    due::{self, Settings, Verdict},
-    load::Record,
-    pod::PodSpec,
-};
+use super::life::{Life, SIDECAR, instant, is_ready};
+use crate::cluster::Cluster;
 
-/// The sidecar's container.
-pub(super) const SIDECAR: &str = "shutdown-manager";
-
-/// The life of a pod, as far as it has come.
-#[derive(Clone, Debug)]
-pub struct Life {
-    /// What was last seen of it.
-    pub pod: Pod,
-    /// When it was seen that somebody has asked for its end.
-    pub deleted: Option<Instant>,
-    /// When it was seen that it is gone.
-    pub gone: Option<Instant>,
-    /// When the first hook came, by the sidecar's log.
-    pub asked: Option<Instant>,
-    /// When the last drain was over, by the sidecar's log.
-    pub over: Option<Instant>,
-    /// When it became ready and stopped being so.
-    pub ready: Vec<(Instant, bool)>,
-    /// What the sidecar has logged, all its restarts together.
-    pub log: Vec<String>,
-}
-
-impl Life {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.pod.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// Its address, where it has one.
-    pub fn address(&self) -> Option<IpAddr> {
-        let address = self.pod.status.as_ref()?.pod_ip.as_ref()?;
-        address.parse().ok()
-    }
-
-    /// The status of one of its containers, whatever sort it is.
-    pub fn container(&self, name: &str) -> Option<&ContainerStatus> {
-        let status = self.pod.status.as_ref()?;
-        let init = status.init_container_statuses.iter().flatten();
-        let mut all = init.chain(status.container_statuses.iter().flatten());
-        all.find(|container| container.name == name)
-    }
-
-    /// The last words of a container that has ended.
-    pub fn last_words(&self, container: &str) -> Option<&str> {
-        let state = self.container(container)?.state.as_ref()?;
-        state.terminated.as_ref()?.message.as_deref()
-    }
-
-    /// The sidecar's report.
-    pub fn report(&self) -> Option<&str> {
-        self.last_words(SIDECAR)
-    }
-
-    /// How long it took from the wish for its end to its end.
-    pub fn took(&self) -> Option<Duration> {
-        Some(self.gone?.saturating_duration_since(self.deleted?))
-    }
-
-    /// Whether it has ever been ready.
-    pub fn has_served(&self) -> bool {
-        self.ready.iter().any(|(_, ready)| *ready)
-    }
-
-    /// How long it was not ready between two times at which it was.
-    pub fn unready(&self) -> Duration {
-        let changes = self.ready.windows(2);
-        changes
-            .filter(|pair| !pair[0].1 && pair[1].1 && pair[0].0 > self.ready[0].0)
-            .map(|pair| pair[1].0.saturating_duration_since(pair[0].0))
-            .sum()
-    }
-
-    /// Whether its drain ended when it was due, by what the clients saw; none where it had none.
-    pub fn verdict(&self, record: &Record, traffic: u16) -> Option<Verdict> {
-        let endpoint = SocketAddr::new(self.address()?, traffic);
-        let settings = self.settings()?;
-        let (asked, over) = (self.asked?, self.over?);
-        Some(due::verdict(
-            self.name(),
-            endpoint,
-            asked,
-            over,
-            record,
-            &settings,
-        ))
-    }
-
-    fn settings(&self) -> Option<Settings> {
-        let spec = serde_json::to_value(&self.pod.spec).ok()?;
-        let spec: PodSpec = serde_json::from_value(spec).ok()?;
-        Settings::of(&spec)
-    }
-}
+/// Before a log whose stream broke off is asked for again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Watches the pods of a gateway until it is dropped.
 #[derive(Debug)]
@@ -158,9 +63,9 @@ impl Witness {
 
     /// The pods that are gone, which are forgotten.
     pub(super) fn forget_the_gone(&self) -> Vec<Life> {
-        let gone = |_: &String, life: &mut Life| life.gone.is_some();
+        let over = |_: &String, life: &mut Life| life.is_over();
         locked(&self.lives)
-            .extract_if(.., gone)
+            .extract_if(.., over)
             .map(|(_, life)| life)
             .collect()
     }
@@ -187,12 +92,21 @@ async fn watch(pods: Api<Pod>, client: Client, lives: Lives) {
     let events = watcher(pods, selected).default_backoff();
     pin_mut!(events);
     let mut followed = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     loop {
         match events.try_next().await {
-            Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => {
+            Ok(Some(Event::Apply(pod))) => {
+                seen(&lives, pod.clone());
                 follow(&pod, &client, &lives, &mut followed);
-                seen(&lives, pod);
             }
+            // The watch begins, and begins anew after a fault, with all that there is.
+            Ok(Some(Event::Init)) => listed.clear(),
+            Ok(Some(Event::InitApply(pod))) => {
+                listed.extend(pod.metadata.uid.clone());
+                seen(&lives, pod.clone());
+                follow(&pod, &client, &lives, &mut followed);
+            }
+            Ok(Some(Event::InitDone)) => gone_unseen(&lives, &listed),
             Ok(Some(Event::Delete(pod))) => {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
                 seen(&lives, pod);
@@ -200,9 +114,19 @@ async fn watch(pods: Api<Pod>, client: Client, lives: Lives) {
                     life.gone = Some(Instant::now());
                 }
             }
-            // The watch is begun anew after a fault.
-            Ok(Some(Event::Init | Event::InitDone)) | Err(_) => {}
+            Err(_) => {}
             Ok(None) => return,
+        }
+    }
+}
+
+/// The pods that went while nobody watched: known from before, and not among those that there are.
+fn gone_unseen(lives: &Lives, listed: &BTreeSet<String>) {
+    let now = Instant::now();
+    for (uid, life) in locked(lives).iter_mut() {
+        if !listed.contains(uid) && life.gone.is_none() {
+            life.deleted.get_or_insert(now);
+            life.gone = Some(now);
         }
     }
 }
@@ -211,17 +135,11 @@ fn seen(lives: &Lives, pod: Pod) {
     let now = Instant::now();
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let mut lives = locked(lives);
-    let life = lives.entry(uid).or_insert_with(|| Life {
-        pod: pod.clone(),
-        deleted: None,
-        gone: None,
-        asked: None,
-        over: None,
-        ready: Vec::new(),
-        log: Vec::new(),
-    });
-    if pod.metadata.deletion_timestamp.is_some() {
+    let life = lives.entry(uid).or_insert_with(|| Life::of(pod.clone()));
+    if let Some(end) = &pod.metadata.deletion_timestamp {
         life.deleted.get_or_insert(now);
+        // At the very end it is set to the present.
+        life.grace_ends.get_or_insert(end.0);
     }
     let ready = is_ready(&pod);
     if life.ready.last().is_none_or(|(_, last)| *last != ready) {
@@ -230,71 +148,119 @@ fn seen(lives: &Lives, pod: Pod) {
     life.pod = pod;
 }
 
-/// Whether a pod is ready.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .filter_map(|status| status.conditions.as_ref());
-    let mut ready = conditions
-        .flatten()
-        .filter(|condition| condition.type_ == "Ready");
-    ready.any(|condition| condition.status == "True")
-}
-
 /// Reads the log of the sidecar, each time when it was started.
 fn follow(pod: &Pod, client: &Client, lives: &Lives, followed: &mut BTreeSet<String>) {
-    let status = pod.status.as_ref();
-    let init = status.and_then(|status| status.init_container_statuses.as_ref());
-    let main = status.and_then(|status| status.container_statuses.as_ref());
-    let sidecar = init.into_iter().chain(main).flatten();
-    let mut sidecar = sidecar.filter(|container| container.name == SIDECAR);
-    let running = sidecar.find(|container| {
-        let state = container.state.as_ref();
-        state.is_some_and(|state| state.running.is_some())
-    });
-    let id = running.and_then(|container| container.container_id.clone());
     let metadata = &pod.metadata;
-    let (Some(id), Some(name), Some(namespace), Some(uid)) =
-        (id, &metadata.name, &metadata.namespace, &metadata.uid)
-    else {
+    let (Some(container), Some(name), Some(namespace), Some(uid)) = (
+        running_sidecar(pod),
+        &metadata.name,
+        &metadata.namespace,
+        &metadata.uid,
+    ) else {
         return;
     };
-    if followed.insert(id) {
-        let pods = Api::namespaced(client.clone(), namespace);
-        tokio::spawn(read_log(pods, name.clone(), uid.clone(), Arc::clone(lives)));
+    if followed.insert(container.clone()) {
+        if let Some(life) = locked(lives).get_mut(uid) {
+            life.reading += 1;
+        }
+        let reader = Reader {
+            pods: Api::namespaced(client.clone(), namespace),
+            name: name.clone(),
+            uid: uid.clone(),
+            container,
+            lives: Arc::clone(lives),
+            read: 0,
+        };
+        tokio::spawn(reader.read_all());
     }
 }
 
-async fn read_log(pods: Api<Pod>, name: String, uid: String, lives: Lives) {
-    let parameters = LogParams {
-        container: Some(SIDECAR.to_owned()),
-        follow: true,
-        ..LogParams::default()
-    };
-    // A pod that is gone meanwhile has nothing to say any more.
-    let Ok(log) = pods.log_stream(&name, &parameters).await else {
-        return;
-    };
-    let mut lines = log.lines();
-    while let Ok(Some(line)) = lines.try_next().await {
-        let at = moment(&line);
-        if let Some(life) = locked(&lives).get_mut(&uid) {
-            match at {
-                Some(at) if line.contains("drain asked for") => {
-                    life.asked.get_or_insert(at);
+/// The id of a pod's sidecar, where that runs.
+fn running_sidecar(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    let mut all = init.chain(status.container_statuses.iter().flatten());
+    let sidecar = all.find(|container| container.name == SIDECAR)?;
+    let running = sidecar.state.as_ref()?.running.is_some();
+    sidecar.container_id.clone().filter(|_| running)
+}
+
+/// Reads the log of one sidecar.
+struct Reader {
+    pods: Api<Pod>,
+    name: String,
+    uid: String,
+    container: String,
+    lives: Lives,
+    /// So many lines were read.
+    read: usize,
+}
+
+impl Reader {
+    /// Reads it to its end. The stream may break off earlier, and even end as if that were all; it is begun
+    /// anew for as long as the sidecar runs.
+    async fn read_all(mut self) {
+        loop {
+            let outcome = self.read_on().await;
+            if !self.still_runs() {
+                if let Err(error) = outcome {
+                    eprintln!(
+                        "the log of {} was not read to its end: {error:#}",
+                        self.name
+                    );
                 }
-                Some(at) if line.contains("drain over") => life.over = Some(at),
-                _ => {}
+                break;
             }
-            life.log.push(line);
+            sleep(AGAIN).await;
+        }
+        if let Some(life) = locked(&self.lives).get_mut(&self.uid) {
+            life.reading -= 1;
         }
     }
+
+    /// Reads from where it was on.
+    async fn read_on(&mut self) -> Result<()> {
+        let parameters = LogParams {
+            container: Some(SIDECAR.to_owned()),
+            follow: true,
+            ..LogParams::default()
+        };
+        let log = self.pods.log_stream(&self.name, &parameters).await?;
+        let mut lines = log.lines();
+        let mut number = 0;
+        while let Some(line) = lines.try_next().await? {
+            number += 1;
+            if number > self.read {
+                self.read = number;
+                if let Some(life) = locked(&self.lives).get_mut(&self.uid) {
+                    said(life, line);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the sidecar runs, as far as was seen.
+    fn still_runs(&self) -> bool {
+        let lives = locked(&self.lives);
+        let life = lives.get(&self.uid).filter(|life| life.gone.is_none());
+        let running = life.and_then(|life| running_sidecar(&life.pod));
+        running.as_deref() == Some(&self.container)
+    }
+}
+
+fn said(life: &mut Life, line: String) {
+    match moment(&line) {
+        Some(at) if line.contains("drain asked for") => {
+            life.asked.get_or_insert(at);
+        }
+        Some(at) if line.contains("drain over") => life.over = Some(at),
+        _ => {}
+    }
+    life.log.push(line);
 }
 
 /// When a line was logged, by the time at its beginning.
 fn moment(line: &str) -> Option<Instant> {
-    let logged = humantime::parse_rfc3339(line.split_whitespace().next()?).ok()?;
-    let ago = SystemTime::now().duration_since(logged).unwrap_or_default();
-    Instant::now().checked_sub(ago)
+    instant(humantime::parse_rfc3339(line.split_whitespace().next()?).ok()?)
 }
