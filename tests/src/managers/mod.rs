@@ -10,8 +10,9 @@ use anyhow::Result;
 pub use shape::Manager;
 
 use crate::{
+    due::Verdict,
     load::Mix,
-    stage::{Scene, Stage},
+    stage::{Memory, Scene, Stage},
 };
 
 /// What is compared.
@@ -38,12 +39,15 @@ pub struct Outcome {
     pub failed: usize,
     /// For each pod, in order: seconds from its deletion to its end.
     pub gone: Vec<f64>,
-    /// For each drain whose moment is known: seconds from when it was due, by what the clients saw.
+    /// For each drain whose moment is known: seconds from when it was asked for until it was due, by what the
+    /// clients saw: their requests that it had to wait for.
+    pub due: Vec<f64>,
+    /// For each of these: seconds from when it was due to its end.
     pub late: Vec<f64>,
-    /// Bytes resident in the manager's container before the load; 0 without a manager.
-    pub idle: u64,
-    /// The most bytes resident there at a time, the process of its hook included.
-    pub most: u64,
+    /// What the manager's container has in memory before the load; nothing without a manager.
+    pub idle: Memory,
+    /// The most that it has at a time, the process of its hook included.
+    pub most: Memory,
     /// A line for each failed request.
     pub failures: Vec<String>,
 }
@@ -75,7 +79,7 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
     }
     let scene = Scene::open(stage).await?;
     let gateway = scene.put_up(manager.gateway(image.as_ref())).await?;
-    let idle = gateway.resident();
+    let idle = gateway.memory();
     let traffic = gateway.load(Mix::standard()).await?;
     let memory = gateway.watch_memory();
     for _ in 0..rollouts {
@@ -86,9 +90,10 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
     let mut ended = gateway.forget_the_gone();
     ended.sort_by_key(|life| life.deleted);
     let traffic = gateway.ports().traffic;
-    let verdicts = ended
+    let verdicts: Vec<_> = ended
         .iter()
-        .filter_map(|life| life.verdict(&record, traffic));
+        .filter_map(|life| life.verdict(&record, traffic))
+        .collect();
     Ok(Outcome {
         manager,
         rollouts,
@@ -98,7 +103,8 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
             .iter()
             .filter_map(|life| Some(life.took()?.as_secs_f64()))
             .collect(),
-        late: verdicts.map(|verdict| verdict.seconds_off()).collect(),
+        due: verdicts.iter().map(|it| it.due.as_secs_f64()).collect(),
+        late: verdicts.iter().map(Verdict::seconds_off).collect(),
         idle,
         most,
         failures: record.describe_failures(),
@@ -109,18 +115,19 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_rollout = self.failed as f64 / self.rollouts.max(1) as f64;
-        let memory = |bytes: u64| match bytes {
+        let memory = |memory: Memory| match memory.share {
             0 => "–".to_owned(),
             bytes => format!("{:.1} MB", bytes as f64 / 1e6),
         };
         write!(
             f,
-            "| {} | {} | {} | {} | {per_rollout:.1} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {per_rollout:.1} | {} | {} | {} | {} | {} |",
             self.manager,
             self.rollouts,
             self.requests,
             self.failed,
             spread(&self.gone),
+            spread(&self.due),
             spread(&self.late),
             memory(self.idle),
             memory(self.most),
@@ -131,8 +138,8 @@ impl fmt::Display for Outcome {
 /// The head of the table of outcomes.
 pub const HEAD: &str = "\
 | | rollouts | requests | failed | per rollout | seconds from deletion to gone | \
-drain's end, seconds from due | resident, idle | resident, most |
-|---|---|---|---|---|---|---|---|---|";
+drain due after, seconds | drain's end, seconds from due | memory (Pss), idle | memory (Pss), most |
+|---|---|---|---|---|---|---|---|---|---|";
 
 /// So few figures are told one by one.
 const FEW: usize = 4;

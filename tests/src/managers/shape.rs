@@ -115,7 +115,7 @@ fn contour(template: &mut Value, image: Option<&str>) {
     template["spec"]["terminationGracePeriodSeconds"] = json!(300);
 }
 
-/// As Envoy Gateway deploys its proxies.
+/// As Envoy Gateway deploys its proxies, Envoy's own arguments included.
 fn envoy_gateway(template: &mut Value, image: Option<&str>) {
     let hook = json!({ "exec": { "command": [PROGRAM, "envoy", "shutdown"] } });
     let port = ENVOY_GATEWAY_PORTS.sidecar;
@@ -137,6 +137,10 @@ fn envoy_gateway(template: &mut Value, image: Option<&str>) {
         template,
         json!({ "httpGet": { "path": "/shutdown/ready", "port": port } }),
     );
+    if let Some(arguments) = template["spec"]["containers"][0]["args"].as_array_mut() {
+        let drain = ["--drain-strategy", "immediate", "--drain-time-s", "60"];
+        arguments.extend(drain.map(Value::from));
+    }
     template["spec"]["terminationGracePeriodSeconds"] = json!(360);
 }
 
