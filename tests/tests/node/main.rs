@@ -6,6 +6,7 @@ mod cut;
 mod ends;
 mod envoy;
 mod held;
+mod image;
 mod judgement;
 mod residue;
 mod rollouts;
