@@ -16,6 +16,13 @@ use crate::rollout::Life;
 /// A drain ends within this of when it is due.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
 
+/// No drain may end later than this after it was due, however busy the machine is: idle connections would
+/// hold it up for longer. On a machine that has time for it, [`TOLERANCE`] is what counts.
+pub const LATEST: Duration = Duration::from_secs(20);
+
+/// So long before its end, whatever is taken down late can make a drain seem to have ended early.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+
 /// The settings of a drain that decide when it is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -108,6 +115,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// When the hooks were answered.
     pub ended: Duration,
+    /// How much later than it was the clients may have taken down what they saw in the end.
+    pub lag: Duration,
 }
 
 impl Verdict {
@@ -119,6 +128,24 @@ impl Verdict {
     /// Whether it ended when it was due.
     pub fn is_on_time(&self) -> bool {
         self.seconds_off().abs() <= TOLERANCE.as_secs_f64()
+    }
+
+    /// What is wrong with it on a machine of which nothing is known: the drain ended before it was due, as
+    /// far as the clients can tell, or long after.
+    pub fn fault(&self) -> Option<String> {
+        let off = self.seconds_off();
+        let early = (TOLERANCE + self.lag).as_secs_f64();
+        let how = if off < -early {
+            format!("{:.2} s before", -off)
+        } else if off > LATEST.as_secs_f64() {
+            format!("{off:.2} s after")
+        } else {
+            return None;
+        };
+        let Self { pod, reason, .. } = self;
+        Some(format!(
+            "the drain of {pod} ended {how} it was due ({reason})"
+        ))
     }
 }
 
@@ -157,6 +184,7 @@ pub fn verdict(
         due: since(due),
         reason,
         ended: since(ended),
+        lag: record.lag(ended.checked_sub(LAST_MOMENTS).unwrap_or(asked), ended),
     }
 }
 
@@ -298,6 +326,7 @@ mod tests {
             requests: requests.collect(),
             arrivals: arrivals.collect(),
             replaced: 0,
+            lags: Vec::new(),
         };
         let (due, reason) = super::due(endpoint, asked, at(1_000), &record, &SETTINGS);
         (due.saturating_duration_since(asked).as_secs(), reason)
@@ -348,6 +377,32 @@ mod tests {
             due(&[1], &[(Kind::EndlessWebSocket, 0, 9)]),
             (15, Reason::WebsocketBound)
         );
+    }
+
+    fn off(due: u64, ended: u64, lag: u64) -> Option<String> {
+        let verdict = Verdict {
+            pod: "it".to_owned(),
+            due: Duration::from_millis(due),
+            reason: Reason::Requests,
+            ended: Duration::from_millis(ended),
+            lag: Duration::from_millis(lag),
+        };
+        verdict.fault()
+    }
+
+    #[test]
+    fn an_end_before_it_was_due_is_a_fault_but_for_what_the_clients_were_late() {
+        assert_eq!(off(9_000, 8_600, 0), None);
+        let early = off(9_000, 8_400, 0).unwrap();
+        assert!(early.contains("0.60 s before it was due"), "{early}");
+        assert_eq!(off(9_000, 8_400, 200), None);
+    }
+
+    #[test]
+    fn an_end_long_after_it_was_due_is_a_fault() {
+        assert_eq!(off(9_000, 28_000, 0), None);
+        let late = off(9_000, 30_000, 0).unwrap();
+        assert!(late.contains("21.00 s after it was due"), "{late}");
     }
 
     #[test]

@@ -6,13 +6,16 @@ use anyhow::Result;
 use clap::Parser;
 use drainhook_tests::{load::Mix, soak::Soak, stage::Stage};
 
+/// The longest soak, in minutes: a week.
+const LONGEST: f64 = 7.0 * 24.0 * 60.0;
+
 /// Rolls a gateway under load, again and again, while things go wrong. Fails where a request was lost
-/// without a reason.
+/// without a reason, or a drain was not right.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// For how long; the round that is under way then is finished
-    #[arg(long, env = "MINUTES", default_value_t = 5.0)]
-    minutes: f64,
+    #[arg(long, env = "MINUTES", default_value = "5", value_parser = minutes)]
+    minutes: Duration,
 
     /// From which the rounds are drawn; a new one each time where it is not given
     #[arg(long, env = "SEED")]
@@ -32,11 +35,12 @@ async fn main() -> Result<ExitCode> {
     } = Arguments::parse();
     // Short enough to be typed again.
     let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    println!("SEED={seed}: starting a cluster, then {minutes} minutes of rollouts");
+    let length = minutes.as_secs_f64() / 60.0;
+    println!("SEED={seed}: starting a cluster, then {length} minutes of rollouts");
     let soak = Soak {
         seed,
         first: usize::try_from(round)?,
-        length: Duration::from_secs_f64(minutes * 60.0),
+        length: minutes,
         rounds: usize::MAX,
         mix: Mix::standard(),
     };
@@ -44,4 +48,39 @@ async fn main() -> Result<ExitCode> {
     let summary = soak.run(&stage, |line| println!("{line}")).await?;
     println!("{summary}");
     Ok(ExitCode::from(u8::from(!summary.failures.is_empty())))
+}
+
+/// Reads how many minutes a soak takes: a part of one, or many.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text
+        .trim()
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of minutes, such as 5 or 0.5"))?;
+    if minutes > 0.0 && minutes <= LONGEST {
+        Ok(Duration::from_secs_f64(minutes * 60.0))
+    } else {
+        Err(format!(
+            "a soak takes more than 0 and at most {LONGEST} minutes, such as MINUTES=5"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_may_be_parts_of_one() {
+        assert_eq!(minutes("5"), Ok(Duration::from_secs(300)));
+        assert_eq!(minutes("0.5"), Ok(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_soak_without_time_is_refused() {
+        for text in ["0", "-1", "NaN", "inf", "1e9"] {
+            let refused = minutes(text).unwrap_err();
+            assert!(refused.contains("more than 0"), "{text}: {refused}");
+        }
+        assert!(minutes("five").unwrap_err().contains("not a number"));
+    }
 }

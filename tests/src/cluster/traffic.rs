@@ -1,6 +1,6 @@
 //! Load from inside of a network namespace.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -56,9 +56,9 @@ impl Traffic {
         self.recorder.count()
     }
 
-    /// What was seen so far.
-    pub fn record(&self) -> Record {
-        self.recorder.record()
+    /// What was seen since a moment.
+    pub fn record_since(&self, moment: Instant) -> Record {
+        self.recorder.record_since(moment)
     }
 
     /// Stops the clients, each after its answer, and returns what they saw.

@@ -14,16 +14,25 @@ use super::record::{Kind, Recorder};
 use super::websocket::WebSocket;
 use super::{Balancer, Mix, Target};
 
+/// Requests a second of a busy client.
+pub(super) const QUICK: u64 = 12;
 /// The pace of a busy client.
-const BUSY: Duration = Duration::from_millis(1000 / 12);
-/// The pace of the quick requests of one HTTP/2 connection.
-const BUSY_HTTP2: Duration = Duration::from_millis(50);
+const BUSY: Duration = Duration::from_millis(1000 / QUICK);
+/// Quick requests a second on one HTTP/2 connection.
+pub(super) const QUICK_HTTP2: u64 = 20;
+/// The pace of these.
+const BUSY_HTTP2: Duration = Duration::from_millis(1000 / QUICK_HTTP2);
+/// Slow streams beside them.
+pub(super) const STREAMS: usize = 2;
 /// The gaps of a sparse client, in seconds.
 const SPARSE: Range<f64> = 0.2..3.0;
 /// How long a pooled connection lies idle, in seconds.
 const IDLE: Range<f64> = 20.0..60.0;
 /// How long a slow request, a stream or a websocket session takes, in seconds.
 const SLOW: Range<f64> = 2.0..8.0;
+/// How often the clients look at the clock, and how late they may be without a word.
+const TICK: Duration = Duration::from_millis(20);
+const WORTH_A_WORD: Duration = Duration::from_millis(20);
 /// A pause between two slow requests, in seconds, so that their ends do not fall into step.
 const BREATH: Range<f64> = 0.05..0.3;
 
@@ -55,6 +64,7 @@ impl Surroundings {
 /// Starts every client of the mix.
 pub(super) fn spawn(surroundings: &Surroundings, mix: Mix) -> JoinSet<()> {
     let mut clients = JoinSet::new();
+    clients.spawn(look_at_the_clock(surroundings.clone()));
     for _ in 0..mix.short {
         clients.spawn(short(surroundings.clone()));
     }
@@ -97,6 +107,21 @@ fn pace(every: Duration) -> tokio::time::Interval {
     let mut ticks = interval_at(Instant::now() + every.mul_f64(fastrand::f64()), every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks
+}
+
+/// Takes down where the clients themselves come late, since the machine is busy: what they saw was earlier
+/// then than they say.
+async fn look_at_the_clock(mut surroundings: Surroundings) {
+    loop {
+        let due = Instant::now() + TICK;
+        if !surroundings.pause(TICK).await {
+            return;
+        }
+        let late = due.elapsed();
+        if late >= WORTH_A_WORD {
+            surroundings.recorder.lagged(late);
+        }
+    }
 }
 
 async fn short(mut surroundings: Surroundings) {
@@ -147,9 +172,6 @@ async fn one_after_the_other(mut surroundings: Surroundings, kind: Kind) {
 }
 
 fn spawn_http2(surroundings: &Surroundings, clients: &mut JoinSet<()>) {
-    /// Slow streams beside the quick requests of one connection.
-    const STREAMS: usize = 2;
-
     let connection = Arc::new(Http2::new(surroundings.clone()));
     for _ in 0..STREAMS {
         let connection = Arc::clone(&connection);

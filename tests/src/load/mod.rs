@@ -47,7 +47,7 @@ use tokio::task::JoinSet;
 pub use attempt::{try_http2, try_websocket};
 pub use health::{HealthChecks, serves};
 pub use http1::{ASK, Ask, SERVED_BY};
-pub use record::{Arrival, Count, Failure, Kind, Outcome, Record, Recorder, Request};
+pub use record::{Arrival, Count, Failure, Kind, Lag, Outcome, Record, Recorder, Request};
 pub use upstream::Upstream;
 
 /// How long a client waits for an answer before it counts the request as lost. Longer than the
@@ -137,6 +137,24 @@ impl Mix {
             websocket: 1,
             endless_websocket: 0,
         }
+    }
+
+    /// How many requests its clients have in flight at most: one after the other on most connections, and on
+    /// one of HTTP/2 its streams, and the quick ones of a second.
+    pub fn at_once(&self) -> usize {
+        let one_each = self.short
+            + self.keep_alive
+            + self.sparse
+            + self.idle
+            + self.slow
+            + self.stream
+            + self.websocket;
+        one_each + self.http2 * (clients::STREAMS + clients::QUICK_HTTP2 as usize)
+    }
+
+    /// How many connections its clients make in a second for no other reason than their habit.
+    pub fn connections_a_second(&self) -> f64 {
+        (self.short * clients::QUICK as usize) as f64
     }
 
     /// Whether any client speaks websocket.

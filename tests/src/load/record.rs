@@ -160,6 +160,15 @@ pub struct Arrival {
     pub kind: Kind,
 }
 
+/// A moment at which the clients came late, for want of a processor.
+#[derive(Clone, Copy, Debug)]
+pub struct Lag {
+    /// When they came.
+    pub at: Instant,
+    /// How late that was.
+    pub by: Duration,
+}
+
 /// Everything that was seen from the start of a load to its end.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -172,6 +181,8 @@ pub struct Record {
     /// Kept-alive connections that were found closed before a request was written on them, and
     /// were replaced. This is HTTP working as designed.
     pub replaced: u64,
+    /// When the clients themselves were late, in order.
+    pub lags: Vec<Lag>,
 }
 
 impl Record {
@@ -186,6 +197,14 @@ impl Record {
     pub fn failures(&self) -> impl Iterator<Item = (&Request, &Failure)> {
         self.client_requests()
             .filter_map(|request| Some((request, request.failure()?)))
+    }
+
+    /// How late the clients were at most between two moments: so much later than it was they may have taken
+    /// something down.
+    pub fn lag(&self, from: Instant, to: Instant) -> Duration {
+        let lags = self.lags.iter();
+        let then = lags.filter(|lag| lag.at >= from && lag.at - lag.by <= to);
+        then.map(|lag| lag.by).max().unwrap_or_default()
     }
 
     /// How many websockets without an end were ended by the other side.
@@ -228,6 +247,7 @@ struct Log {
     requests: Vec<Request>,
     arrivals: Vec<Arrival>,
     replaced: u64,
+    lags: Vec<Lag>,
 }
 
 /// A count of what was seen so far, for progress.
@@ -274,6 +294,12 @@ impl Recorder {
         self.with(|log| log.replaced += 1);
     }
 
+    /// The clients came late just now.
+    pub fn lagged(&self, by: Duration) {
+        let at = Instant::now();
+        self.with(|log| log.lags.push(Lag { at, by }));
+    }
+
     /// A request ended just now.
     pub fn ended(&self, kind: Kind, endpoint: Option<SocketAddr>, sent: Instant, outcome: Outcome) {
         if !matches!(kind, Kind::HealthCheck | Kind::EndlessWebSocket) {
@@ -310,11 +336,22 @@ impl Recorder {
 
     /// A copy of what was seen so far.
     pub fn record(&self) -> Record {
-        self.with(|log| Record {
-            started: self.started,
-            requests: log.requests.clone(),
-            arrivals: log.arrivals.clone(),
-            replaced: log.replaced,
+        self.record_since(self.started)
+    }
+
+    /// A copy of what was seen since a moment: requests that ended then, connections that were accepted.
+    pub fn record_since(&self, moment: Instant) -> Record {
+        self.with(|log| {
+            let requests = log.requests.partition_point(|it| it.ended < moment);
+            let arrivals = log.arrivals.partition_point(|it| it.at < moment);
+            let lags = log.lags.partition_point(|it| it.at < moment);
+            Record {
+                started: self.started,
+                requests: log.requests[requests..].to_vec(),
+                arrivals: log.arrivals[arrivals..].to_vec(),
+                replaced: log.replaced,
+                lags: log.lags[lags..].to_vec(),
+            }
         })
     }
 

@@ -1,11 +1,14 @@
 //! Rollouts at random moments, with random faults, for as long as one likes.
 //!
 //! One gateway takes the mixed load from beginning to end, while its pods are replaced over and over.
-//! No request may fail but those that were in flight in a pod whose Envoy or sidecar was killed
-//! during its drain, at that moment; they are counted apart.
+//! No request may fail but those that were lost with an Envoy which ended by force during its drain: they
+//! are told apart one by one, counted, and no more than the clients can have had there at the time. Each pod
+//! that had served must have been drained, and at the right time.
 
+mod cut;
 mod plan;
 mod round;
+mod strike;
 
 use std::{
     fmt,
@@ -14,11 +17,12 @@ use std::{
 
 use anyhow::{Context, Result};
 
+pub use cut::{Cut, NEWS};
 pub use plan::{End, Fault, Round, Rounds, Shape};
-pub use round::{Cut, Line};
+pub use round::Line;
 
 use crate::{
-    load::{Mix, Record, Request},
+    load::{Mix, Record},
     stage::{Scene, Stage},
 };
 
@@ -46,14 +50,15 @@ pub struct Summary {
     pub lines: Vec<Line>,
     /// How many requests were sent.
     pub requests: usize,
-    /// How many of them were lost with a process that was killed.
+    /// How many of them were lost with an Envoy that ended by force.
     pub cut: usize,
-    /// The ones that failed without such a reason, each in a line.
+    /// What must not be: requests that failed without such a reason, and drains that were not right; a line
+    /// each.
     pub failures: Vec<String>,
 }
 
 impl Soak {
-    /// Soaks, and tells each round when it is over.
+    /// Soaks, and tells each round when it is over. There is one at least.
     ///
     /// # Errors
     /// When the gateway does not come up, or a round does not come to an end: that is a failure too.
@@ -62,12 +67,12 @@ impl Soak {
         let mut gateway = scene.put_up(round::gateway(Shape::Plain, 0)).await?;
         let traffic = gateway.load(self.mix).await?;
         let began = Instant::now();
-        let mut lines = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
         let rounds = (1..)
             .zip(Rounds::of(self.seed))
             .skip(self.first.saturating_sub(1));
         for (number, round) in rounds.take(self.rounds) {
-            if began.elapsed() + round.pause > self.length {
+            if !lines.is_empty() && began.elapsed() + round.pause > self.length {
                 break;
             }
             let what = format!("round {number}, {round}");
@@ -77,8 +82,7 @@ impl Soak {
             lines.push(line);
         }
         let record = traffic.stop().await?;
-        let cuts: Vec<_> = lines.iter().filter_map(|line| line.cut).collect();
-        Ok(Summary::new(self.seed, lines, &record, &cuts))
+        Ok(Summary::new(self.seed, lines, &record, &self.mix))
     }
 }
 
@@ -89,17 +93,40 @@ fn describe(scene: &Scene<'_>) -> String {
 }
 
 impl Summary {
-    fn new(seed: u64, lines: Vec<Line>, record: &Record, cuts: &[Cut]) -> Self {
-        let excused = |request: &Request| cuts.iter().any(|cut| cut.hit(request));
-        let failures = record.failures().zip(record.describe_failures());
-        let (cut, failures): (Vec<_>, Vec<_>) =
-            failures.partition(|((request, _), _)| excused(request));
+    fn new(seed: u64, lines: Vec<Line>, record: &Record, mix: &Mix) -> Self {
+        let cuts: Vec<_> = lines
+            .iter()
+            .filter_map(|line| Some((line.number, line.cut.as_ref()?)))
+            .collect();
+        let mut lost = vec![0; cuts.len()];
+        let mut failures = Vec::new();
+        for ((request, _), told) in record.failures().zip(record.describe_failures()) {
+            match cuts.iter().position(|(_, cut)| cut.hit(request)) {
+                Some(cut) => lost[cut] += 1,
+                None => failures.push(told),
+            }
+        }
+        for ((number, cut), lost) in cuts.iter().zip(&lost) {
+            let most = cut.most(mix);
+            if *lost > most {
+                let pod = cut.pod();
+                failures.push(format!(
+                    "round {number}: {lost} requests were lost with the Envoy of {pod}, and at most \
+                     {most} can have been there"
+                ));
+            }
+        }
+        for line in &lines {
+            let number = line.number;
+            let faults = line.faults.iter();
+            failures.extend(faults.map(|fault| format!("round {number}: {fault}")));
+        }
         Self {
             seed,
-            lines,
             requests: record.client_requests().count(),
-            cut: cut.len(),
-            failures: failures.into_iter().map(|(_, line)| line).collect(),
+            cut: lost.iter().sum(),
+            lines,
+            failures,
         }
     }
 }
@@ -109,23 +136,30 @@ impl fmt::Display for Summary {
         for failure in &self.failures {
             writeln!(f, "failed: {failure}")?;
         }
-        let pods: usize = self.lines.iter().map(|line| line.drains.len()).sum();
+        let lines = &self.lines;
+        let pods: usize = lines.iter().map(|line| line.drains.len()).sum();
+        let cuts = lines.iter().filter(|line| line.cut.is_some()).count();
+        let (rounds, requests) = (lines.len(), self.requests);
         writeln!(
             f,
-            "{} rounds, {pods} pods ended, {} requests: {} failed, {} cut with a process that was killed",
-            self.lines.len(),
-            self.requests,
+            "{rounds} rounds, {pods} pods ended, {requests} requests: {} failures, and {} lost with {cuts} \
+             Envoys that ended by force in their drain",
             self.failures.len(),
             self.cut,
         )?;
-        let late = self.lines.iter().flat_map(|line| &line.late);
+        let too_late = lines.iter().filter(|line| line.too_late).count();
+        if too_late > 0 {
+            writeln!(f, "{too_late} faults came when nothing was left for them")?;
+        }
+        let late = lines.iter().flat_map(|line| &line.late);
         let mut late: Vec<_> = late.copied().collect();
         late.sort_by(f64::total_cmp);
         if let (Some(first), Some(last)) = (late.first(), late.last()) {
             let median = late[late.len() / 2];
             writeln!(
                 f,
-                "drains ended {first:+.2} to {last:+.2} s from when they were due, median {median:+.2} s"
+                "{} drains ended {first:+.2} to {last:+.2} s from when they were due, median {median:+.2} s",
+                late.len()
             )?;
         }
         write!(f, "again: SEED={}", self.seed)

@@ -104,7 +104,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether what is in flight in one pod when it happens is lost with certainty.
+    /// Whether what is in flight in one pod when it happens may be lost.
     pub fn cuts(self) -> bool {
         matches!(
             self,
