@@ -8,8 +8,8 @@
 //! For whole rollouts [`load`] sends what mixed, correct clients send, [`pod`] runs the containers of
 //! a pod specification as processes, [`kubelet`] stops them, [`endpoints`] learns of it late,
 //! [`rollout`] replaces pods one by one, [`due`] judges when a drain should have ended,
-//! and [`trial`] puts them together. [`cluster`] is a real Kubernetes, and [`stage`] what tests on its
-//! nodes share; [`soak`] rolls there for as long as one likes, and
+//! and [`trial`] puts them together. [`cluster`] is a real Kubernetes, [`gateway`] what runs there,
+//! [`creations`] are pods by the thousand, and [`stage`] is what tests on its nodes share; [`soak`] rolls there for as long as one likes, and
 //! [`managers`] compares.
 
 pub mod address;
@@ -18,6 +18,7 @@ pub mod bench;
 pub mod bootstrap;
 pub mod client;
 pub mod cluster;
+pub mod creations;
 pub mod due;
 pub mod endpoints;
 pub mod envoy;

@@ -10,12 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kube::{
-    Api,
-    api::{DynamicObject, PostParams},
-    core::{ApiResource, GroupVersionKind},
-};
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, core::ApiResource};
+use serde_json::json;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -24,6 +21,7 @@ use tokio::{
 use super::client::Samples;
 use crate::{
     cluster::{ApiServer, Metrics, Network},
+    creations::Order,
     installation::Installation,
     wait::until,
 };
@@ -78,12 +76,11 @@ impl Creations {
         installation
             .publish(&replicas.iter().collect::<Vec<_>>())
             .await?;
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-        let pods = Api::default_namespaced_with(server.client(), &resource);
-        until_drained(&pods).await?;
+        let order = order(&server)?;
+        until_drained(&order).await?;
         let before = server.metrics().await?;
         let began = Instant::now();
-        let (latencies, failures) = self.create(&pods, began).await?;
+        let (latencies, failures) = self.create(&order, began).await?;
         let took = began.elapsed();
         let after = server.metrics().await?;
         Ok(Created {
@@ -98,15 +95,11 @@ impl Creations {
         })
     }
 
-    async fn create(
-        self,
-        pods: &Api<DynamicObject>,
-        began: Instant,
-    ) -> Result<(Vec<Duration>, Vec<String>)> {
+    async fn create(self, order: &Order, began: Instant) -> Result<(Vec<Duration>, Vec<String>)> {
         let next = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..AT_ONCE {
-            let (pods, next) = (pods.clone(), next.clone());
+            let (order, next) = (order.clone(), next.clone());
             tasks.spawn(async move {
                 let (mut latencies, mut failures) = (Vec::new(), Vec::new());
                 loop {
@@ -116,7 +109,7 @@ impl Creations {
                     }
                     let due = began + self.within.mul_f64(number as f64 / self.pods as f64);
                     sleep_until(due).await;
-                    failures.extend(create_one(&pods, &format!("pod-{number}")).await.err());
+                    failures.extend(order.create(&format!("pod-{number}")).await.err());
                     latencies.push(due.elapsed());
                 }
             });
@@ -125,7 +118,7 @@ impl Creations {
         while let Some(done) = tasks.join_next().await {
             let (some, failed) = done?;
             latencies.extend(some);
-            failures.extend(failed.iter().map(|error| format!("{error:#}")));
+            failures.extend(failed.into_iter().map(|failure| failure.what));
         }
         Ok((latencies, failures))
     }
@@ -165,28 +158,29 @@ impl Created {
     }
 }
 
-async fn create_one(pods: &Api<DynamicObject>, name: &str) -> Result<()> {
-    let pod = serde_json::from_value(json!({
+/// What is created, in the default namespace.
+fn order(server: &ApiServer) -> Result<Order> {
+    let resource = ApiResource::erase::<Pod>(&());
+    let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": name, "annotations": { "drainhook.io/inject": "true" } },
+        "metadata": { "annotations": { "drainhook.io/inject": "true" } },
         "spec": { "containers": [{ "name": "envoy", "image": "envoyproxy/envoy:v1.36.2" }] },
-    }))?;
-    let created = pods.create(&PostParams::default(), &pod).await?;
-    let sidecars = created.data["spec"]["initContainers"].as_array();
-    let drains = |container: &Value| container["name"] == "shutdown-manager";
-    sidecars
-        .filter(|containers| containers.iter().any(drains))
-        .context("a pod without its drain")?;
-    Ok(())
+    });
+    Ok(Order {
+        pods: Api::default_namespaced_with(server.client(), &resource),
+        pod: serde_json::from_value(pod)?,
+        dry_run: false,
+        pause: Duration::ZERO,
+    })
 }
 
 /// The API server learns of registrations and endpoints a little later.
-async fn until_drained(pods: &Api<DynamicObject>) -> Result<()> {
+async fn until_drained(order: &Order) -> Result<()> {
     let mut number = 0;
     until("a pod with its drain", async || {
         number += 1;
-        create_one(pods, &format!("first-{number}")).await.ok()
+        order.create(&format!("first-{number}")).await.ok()
     })
     .await
 }

@@ -5,8 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use drainhook_tests::{
-    cluster::{ApiServer, Cluster, Image, Node},
-    envoy::Wanted,
+    cluster::{ApiServer, Cluster, Image, Images, Node},
     interrupt::or_interrupted,
 };
 
@@ -67,13 +66,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     std::future::pending().await
 }
 
-fn images() -> Result<[Image; 4]> {
-    // Cargo puts the binaries of this crate beside one another.
-    let traffic = std::env::current_exe()?.with_file_name("traffic");
-    Ok([
-        Image::webhook()?,
-        Image::sidecar()?,
-        Image::envoy(Wanted::Usual)?,
-        Image::tools(&traffic)?,
-    ])
+fn images() -> Result<Vec<Image>> {
+    let images = Images::build()?;
+    let all = images.all().into_iter().cloned();
+    Ok(all.chain([Image::webhook()?]).collect())
 }

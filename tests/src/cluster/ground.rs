@@ -5,7 +5,7 @@ use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Access, Cluster, Image, Network, Version, residue::Residue};
+use super::{Access, Cluster, Image, Images, Network, Version, residue::Residue};
 
 /// Names the context of the user's kubeconfig on whose cluster the tests are to run. That it has to be
 /// named, and that nothing is guessed, keeps them off a cluster that only happened to be the current one.
@@ -108,5 +108,17 @@ impl Ground {
                 Ok(Image::at(&format!("{registry}/{name}"), image.archive()))
             }
         }
+    }
+
+    /// [`Ground::provide`] for each of a gateway's images.
+    ///
+    /// # Errors
+    /// When a node does not take one.
+    pub fn provide_all(&self, images: &Images) -> Result<Images> {
+        Ok(Images {
+            envoy: self.provide(&images.envoy)?,
+            tools: self.provide(&images.tools)?,
+            sidecar: self.provide(&images.sidecar)?,
+        })
     }
 }

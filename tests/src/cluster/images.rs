@@ -52,13 +52,12 @@ impl Image {
     }
 
     /// The application behind Envoy, and clients in front of it: `traffic`, as its entry point.
-    /// `traffic` is the path of that binary of this crate: `env!("CARGO_BIN_EXE_traffic")`.
     ///
     /// # Errors
     /// When it cannot be built.
-    pub fn tools(traffic: &Path) -> Result<Self> {
+    pub fn tools() -> Result<Self> {
         Recipe::new("tools", "1")
-            .program(traffic, "/usr/local/bin/traffic")?
+            .program(&traffic()?, "/usr/local/bin/traffic")?
             .build()
     }
 
@@ -106,6 +105,48 @@ impl Image {
     pub fn archive(&self) -> &Path {
         &self.archive
     }
+}
+
+/// The images of a gateway's pods.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// The real Envoy.
+    pub envoy: Image,
+    /// The application and its clients, `traffic`.
+    pub tools: Image,
+    /// The sidecar, as it is shipped.
+    pub sidecar: Image,
+}
+
+impl Images {
+    /// Builds them, as far as the cache does not have them.
+    ///
+    /// # Errors
+    /// When one cannot be built.
+    pub fn build() -> Result<Self> {
+        Ok(Self {
+            envoy: Image::envoy(Wanted::Usual)?,
+            tools: Image::tools()?,
+            sidecar: Image::sidecar()?,
+        })
+    }
+
+    /// Each of them.
+    pub fn all(&self) -> [&Image; 3] {
+        [&self.envoy, &self.tools, &self.sidecar]
+    }
+}
+
+/// The program `traffic`, which cargo puts beside the other binaries of this crate, and above tests.
+fn traffic() -> Result<PathBuf> {
+    let this = env::current_exe().context("ask for the path of this program")?;
+    let mut places = this.ancestors().skip(1).take(2);
+    places
+        .find_map(|place| Some(place.join("traffic")).filter(|path| path.is_file()))
+        .with_context(|| {
+            let this = this.display();
+            format!("no `traffic` beside {this}; `cargo build --package drainhook-tests --bins`")
+        })
 }
 
 fn shipped(name: &str) -> Result<Image> {

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Image,
+    gateway::{Gateway, Ports},
     product::workspace,
-    stage::{Gateway, Ports},
 };
 
 /// The container, as every one of them is called.

@@ -12,8 +12,9 @@ use tokio::time::sleep;
 use super::{Cut, End, Round, Shape, strike};
 use crate::{
     cluster::Traffic,
+    gateway::Gateway,
     load::Record,
-    stage::{Deployed, Gateway, Life, Scene},
+    stage::{Deployed, Life, Scene},
 };
 
 /// Between two deletions of the same pod, and before a rollout is changed or undone.

@@ -13,12 +13,10 @@ use kube::{
 };
 use tokio::time::sleep;
 
-use super::{
-    Container, Gateway, Life, Memory, MemoryWatch, NodeBalancer, Ports, Scene, Witness,
-    life::is_ready, memory,
-};
+use super::{Container, Life, Memory, MemoryWatch, NodeBalancer, Scene, Witness, memory};
 use crate::{
     cluster::Traffic,
+    gateway::{Gateway, Ports, is_ready},
     load::{Balancer, Mix, Target, serves},
     wait::until,
 };

@@ -186,18 +186,6 @@ impl Life {
     }
 }
 
-/// Whether a pod is ready.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .filter_map(|status| status.conditions.as_ref());
-    let mut ready = conditions
-        .flatten()
-        .filter(|condition| condition.type_ == "Ready");
-    ready.any(|condition| condition.status == "True")
-}
-
 /// A moment by the system's clock.
 pub(super) fn instant(at: SystemTime) -> Option<Instant> {
     let now = Instant::now();

@@ -8,15 +8,11 @@
 mod balancer;
 mod container;
 mod deployed;
-mod gateway;
 mod life;
 mod memory;
 mod witness;
 
 use std::{
-    env,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
     process::Command,
     sync::{
         LazyLock,
@@ -25,26 +21,22 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
 use tokio::{runtime::Runtime, sync::OnceCell};
 
 pub use balancer::NodeBalancer;
 pub use container::{Container, Memory};
 pub use deployed::Deployed;
-pub use gateway::{Gateway, Ports};
 pub use life::Life;
 pub use memory::MemoryWatch;
 pub use witness::Witness;
 
 use crate::{
-    cluster::{Cluster, Image, Network},
-    envoy::Wanted,
+    cluster::{Cluster, Images, Network},
+    gateway::{APPLICATION, Gateway},
     installation::{Installation, Replica},
 };
-
-/// Where the application behind every Envoy is: a Service, the same for all scenes.
-const APPLICATION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 100)), 8080);
 
 /// Clients of the API are bound to the runtime that made them, and the cluster's are for all tests.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -58,17 +50,6 @@ pub struct Stage {
     images: Images,
     // Keeps the webhook running.
     _webhook: Replica,
-}
-
-/// The images that every node has.
-#[derive(Debug)]
-pub struct Images {
-    /// The real Envoy.
-    pub envoy: Image,
-    /// The application and its clients, `traffic`.
-    pub tools: Image,
-    /// The sidecar, as it is shipped.
-    pub sidecar: Image,
 }
 
 /// Plays a test on the stage that all tests of this process share. Where there is no root it is
@@ -106,7 +87,7 @@ impl Stage {
         // It is there for as long as the process is, and so are those who hold on to it.
         let cluster: &'static Cluster = Box::leak(Box::new(cluster));
         let images = images.await??;
-        for image in [&images.envoy, &images.tools, &images.sidecar] {
+        for image in images.all() {
             cluster.import(image)?;
         }
         let mut installation =
@@ -171,28 +152,6 @@ impl Stage {
             .await?;
         Ok(())
     }
-}
-
-impl Images {
-    fn build() -> Result<Self> {
-        Ok(Self {
-            envoy: Image::envoy(Wanted::Usual)?,
-            tools: Image::tools(&traffic()?)?,
-            sidecar: Image::sidecar()?,
-        })
-    }
-}
-
-/// The program `traffic`, which cargo puts beside the other binaries of this crate, and above tests.
-fn traffic() -> Result<PathBuf> {
-    let this = env::current_exe().context("ask for the path of this program")?;
-    let mut places = this.ancestors().skip(1).take(2);
-    places
-        .find_map(|place| Some(place.join("traffic")).filter(|path| path.is_file()))
-        .with_context(|| {
-            let this = this.display();
-            format!("no `traffic` beside {this}; `cargo build --package drainhook-tests --bins`")
-        })
 }
 
 /// A namespace of a test's own. It is deleted when this is dropped, without waiting for the end.

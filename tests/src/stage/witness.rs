@@ -20,8 +20,8 @@ use kube::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::life::{Life, SIDECAR, instant, is_ready};
-use crate::cluster::Cluster;
+use super::life::{Life, SIDECAR, instant};
+use crate::{cluster::Cluster, gateway::is_ready};
 
 /// Before a log whose stream broke off is asked for again.
 const AGAIN: Duration = Duration::from_millis(200);

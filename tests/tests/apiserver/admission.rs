@@ -2,6 +2,7 @@
 
 use drainhook_tests::{
     cluster::{ApiServer, Version},
+    gateway,
     installation::{NAME, render},
     wait::until,
 };
@@ -51,16 +52,9 @@ pub(crate) async fn create(
 
 /// Whether the whole drain is in the pod: sidecar, hook, grace period.
 pub(crate) fn has_drain(pod: &Value) -> bool {
-    let spec = &pod["spec"];
-    let named = |list: &str| {
-        let containers = spec[list].as_array().into_iter().flatten();
-        containers
-            .filter(|it| it["name"] == "shutdown-manager")
-            .count()
-    };
-    let path = &spec["containers"][0]["lifecycle"]["preStop"]["httpGet"]["path"];
-    let grace = spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(0);
-    named("initContainers") + named("containers") == 1 && path == "/shutdown" && grace >= 305
+    let grace = &pod["spec"]["terminationGracePeriodSeconds"];
+    let parsed = serde_json::from_value(pod.clone()).unwrap();
+    gateway::has_drain(&parsed) && grace.as_u64() >= Some(305)
 }
 
 /// The API server learns of registrations and endpoints a little later.

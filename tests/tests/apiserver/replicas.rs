@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use drainhook_tests::cluster::{ApiServer, Version};
+use drainhook_tests::{
+    cluster::{ApiServer, Version},
+    creations::Failure,
+};
 
 use crate::{
-    creations::{Creations, ENTRY, Failure},
+    creations::{self, ENTRY},
     site::{BOTH, FAIL, Installed, Site},
 };
 
@@ -39,13 +42,13 @@ async fn replicas_are_replaced_one_after_the_other_and_no_creation_fails() {
             return;
         };
         let mut installed = site.serve(&[FAIL], 3).await;
-        let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+        let creations = creations::begin(&site.server, "pod", AT_ONCE);
         for _ in 0..6 {
             creations.more(200).await;
             replace_oldest(&mut installed).await;
         }
         creations.more(200).await;
-        let made = creations.end_without_a_failure().await;
+        let made = creations.end_without_a_failure().await.unwrap();
         assert!(made > 1400, "{made}");
     }
 }
@@ -57,7 +60,7 @@ async fn a_killed_replica_costs_its_open_calls_at_most_and_nothing_afterwards() 
     };
     let mut installed = site.serve(&[FAIL], 3).await;
     let before = failed_calls(&site.server).await;
-    let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+    let creations = creations::begin(&site.server, "pod", AT_ONCE);
     creations.more(300).await;
     let mut killed = installed.replicas.remove(0);
     // In a cluster the dead address answers nobody, and the Service forgets it.
@@ -80,7 +83,7 @@ async fn a_replica_that_hangs_costs_its_open_calls_at_most_each_within_the_time_
     };
     let mut installed = site.serve(&[FAIL, "webhook.timeoutSeconds=3"], 3).await;
     let before = failed_calls(&site.server).await;
-    let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+    let creations = creations::begin(&site.server, "pod", AT_ONCE);
     creations.more(300).await;
     let mut hung = installed.replicas.remove(0);
     hung.process.pause().unwrap();
@@ -120,7 +123,7 @@ async fn all_are_failed_calls(server: &ApiServer, before: f64, failures: &[Failu
 }
 
 async fn nothing_fails_afterwards(server: &ApiServer) {
-    let creations = Creations::begin(server, "later", AT_ONCE);
+    let creations = creations::begin(server, "later", AT_ONCE);
     creations.more(300).await;
-    creations.end_without_a_failure().await;
+    creations.end_without_a_failure().await.unwrap();
 }

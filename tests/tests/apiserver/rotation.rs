@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    creations::Creations,
+    creations,
     replicas::replace_oldest,
     site::{BOTH, FAIL, Installed, Site},
 };
@@ -52,7 +52,7 @@ async fn mounted_certificates_and_their_cas_are_replaced_and_no_creation_fails()
         };
         let mut installed = site.serve(&[FAIL], 3).await;
         let connected = connections(&installed).await;
-        let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+        let creations = creations::begin(&site.server, "pod", AT_ONCE);
         let mut trusted = site.server.authority().certificate();
         for rotation in 0..rotations {
             let new = Authority::generate(&format!("rotation {rotation}")).unwrap();
@@ -70,7 +70,7 @@ async fn mounted_certificates_and_their_cas_are_replaced_and_no_creation_fails()
             creations.more(50).await;
         }
         replace_oldest(&mut installed).await;
-        let made = creations.end_without_a_failure().await;
+        let made = creations.end_without_a_failure().await.unwrap();
         assert!(made > 150 * rotations, "{made}");
         // A bundle that changes makes the API server connect anew.
         let connected = connections(&installed).await - connected;
@@ -90,7 +90,7 @@ async fn the_installations_own_ca_rotates_and_no_creation_fails() {
             publishers.push(installed.installation.publisher().await.unwrap());
         }
         serve(&mut installed, 3).await;
-        let creations = Creations::begin(&site.server, "pod", AT_ONCE);
+        let creations = creations::begin(&site.server, "pod", AT_ONCE);
         let mut authorities = BTreeSet::new();
         while authorities.len() <= rotations {
             creations.more(20).await;
@@ -112,7 +112,7 @@ async fn the_installations_own_ca_rotates_and_no_creation_fails() {
         creations
             .more(ENOUGH.saturating_sub(creations.made()))
             .await;
-        creations.end_without_a_failure().await;
+        creations.end_without_a_failure().await.unwrap();
         for replica in &installed.replicas {
             assert_eq!(faults(replica).await, 0.0, "{}", replica.process.log_tail());
         }
@@ -137,14 +137,14 @@ async fn it_works_again_after_being_down_for_longer_than_every_lifetime() {
     let _publisher = installed.installation.publisher().await.unwrap();
     serve(&mut installed, 2).await;
     // The next CA serves already; it becomes the current one after the overlap, as always.
-    let creations = Creations::begin(server, "pod", AT_ONCE);
+    let creations = creations::begin(server, "pod", AT_ONCE);
     until("another CA", async || {
         (signing(server).await != expired).then_some(())
     })
     .await
     .unwrap();
     creations.more(100).await;
-    creations.end_without_a_failure().await;
+    creations.end_without_a_failure().await.unwrap();
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn what_somebody_breaks_is_healed_while_pods_are_created() {
     let mut publisher = installed.installation.publisher().await.unwrap();
     serve(&mut installed, 3).await;
     let signs = signing(server).await;
-    let creations = Creations::begin(server, "pod", AT_ONCE);
+    let creations = creations::begin(server, "pod", AT_ONCE);
 
     creations.more(100).await;
     let secrets: Api<Secret> = Api::namespaced(server.client(), NAME);

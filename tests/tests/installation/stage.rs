@@ -9,9 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use drainhook_tests::{
-    cluster::{Access, Ground, Image},
-    envoy::Wanted,
-    gateway::{Gateway, LoadPod},
+    cluster::{Access, Ground, Image, Images},
+    gateway::{Gateway, LoadPod, Workload},
     helm::Release,
     installation::NAME,
     product,
@@ -34,22 +33,15 @@ static SHARED: Mutex<Option<Shared>> = Mutex::const_new(None);
 
 struct Shared {
     ground: Ground,
+    webhook: Image,
     images: Images,
-}
-
-/// What runs on the nodes.
-#[derive(Clone)]
-pub(crate) struct Images {
-    pub(crate) webhook: Image,
-    pub(crate) sidecar: Image,
-    pub(crate) envoy: Image,
-    pub(crate) tools: Image,
 }
 
 /// The cluster, for one test at a time.
 pub(crate) struct Stage {
     pub(crate) access: Access,
     pub(crate) release: Release,
+    pub(crate) webhook: Image,
     pub(crate) images: Images,
     _turn: MutexGuard<'static, Option<Shared>>,
 }
@@ -67,12 +59,17 @@ impl Stage {
             let Some(ground) = Ground::find(NODES).await? else {
                 return Ok(None);
             };
-            let images = Images::provide(&ground).await?;
-            *turn = Some(Shared { ground, images });
+            let build = || anyhow::Ok((Image::webhook()?, Images::build()?));
+            let (webhook, images) = tokio::task::spawn_blocking(build).await??;
+            *turn = Some(Shared {
+                webhook: ground.provide(&webhook)?,
+                images: ground.provide_all(&images)?,
+                ground,
+            });
         }
         let shared = turn.as_ref().context("no cluster")?;
         let access = shared.ground.access().await?;
-        let images = shared.images.clone();
+        let (webhook, images) = (shared.webhook.clone(), shared.images.clone());
         let release = Release::new(&access, NAME)?;
         if release.exists()? {
             release.uninstall()?;
@@ -83,6 +80,7 @@ impl Stage {
         Ok(Some(Self {
             access,
             release,
+            webhook,
             images,
             _turn: turn,
         }))
@@ -90,7 +88,7 @@ impl Stage {
 
     /// The values that every installation here has: the images that are on the nodes.
     pub(crate) fn values(&self, more: &[&str]) -> Vec<String> {
-        let images = Release::images(&self.images.webhook, &self.images.sidecar);
+        let images = Release::images(&self.webhook, &self.images.sidecar);
         let more = more.iter().map(ToString::to_string);
         images.into_iter().chain(more).collect()
     }
@@ -111,13 +109,14 @@ impl Stage {
     }
 
     /// A gateway that opts in, with so many replicas. It is not deployed yet.
-    pub(crate) fn gateway(&self, replicas: u32) -> Gateway<'_> {
-        let Images { envoy, tools, .. } = &self.images;
-        Gateway::new(&self.access, GATEWAYS, envoy, tools).replicas(replicas)
+    pub(crate) fn gateway(&self, replicas: u32) -> Workload<'_> {
+        let gateway = Gateway::new().beside_its_application().restricted();
+        let gateway = gateway.replicas(replicas);
+        Workload::new(&self.access, GATEWAYS, &self.images, gateway)
     }
 
     /// Deploys the gateway and puts the mixed load on it.
-    pub(crate) async fn load(&self, gateway: &Gateway<'_>) -> LoadPod {
+    pub(crate) async fn load(&self, gateway: &Workload<'_>) -> LoadPod {
         let address = gateway.deploy().await.unwrap();
         LoadPod::start(&self.access, GATEWAYS, &self.images.tools, address)
             .await
@@ -235,26 +234,6 @@ impl Drop for Stage {
                 eprintln!("--- kubectl {arguments}:\n{said}");
             }
         }
-    }
-}
-
-impl Images {
-    async fn provide(ground: &Ground) -> Result<Self> {
-        let images = tokio::task::spawn_blocking(|| -> Result<_> {
-            Ok(Self {
-                webhook: Image::webhook()?,
-                sidecar: Image::sidecar()?,
-                envoy: Image::envoy(Wanted::Usual)?,
-                tools: Image::tools(Path::new(env!("CARGO_BIN_EXE_traffic")))?,
-            })
-        });
-        let images = images.await??;
-        Ok(Self {
-            webhook: ground.provide(&images.webhook)?,
-            sidecar: ground.provide(&images.sidecar)?,
-            envoy: ground.provide(&images.envoy)?,
-            tools: ground.provide(&images.tools)?,
-        })
     }
 }
 

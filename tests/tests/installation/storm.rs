@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use drainhook_tests::{
-    gateway::{Gateway, has_drain},
+    gateway::{Workload, has_drain},
     installation::NAME,
     wait::until,
 };
@@ -156,7 +156,7 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
 }
 
 /// Waits for the end of a rollout, and takes down that each new pod has its drain.
-async fn rolled_out_with_drains(gateway: &Gateway<'_>, seen: &mut BTreeSet<String>) {
+async fn rolled_out_with_drains(gateway: &Workload<'_>, seen: &mut BTreeSet<String>) {
     gateway.until_rolled_out().await.unwrap();
     for pod in gateway.pods().await.unwrap() {
         let name = pod.metadata.name.clone().unwrap();

@@ -4,15 +4,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
     time::Duration,
 };
 
 use drainhook_tests::{
-    gateway::has_drain, helm::Release, installation::NAME, product::workspace, wait::until,
+    creations::{Creations, Order},
+    gateway::has_drain,
+    helm::Release,
+    installation::NAME,
+    product::workspace,
+    wait::until,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -21,7 +22,6 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 use crate::stage::{GATEWAYS, Stage};
 
@@ -29,7 +29,7 @@ use crate::stage::{GATEWAYS, Stage};
 const FAIL: &str = "webhook.failurePolicy=Fail";
 
 /// How many create pods at once.
-const WORKERS: usize = 4;
+const WORKERS: u64 = 4;
 
 #[tokio::test]
 async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_no_gateway() {
@@ -45,7 +45,7 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     let gateway = stage.gateway(1);
     gateway.deploy().await.unwrap();
 
-    let creations = Creations::begin(&stage).await;
+    let creations = creations(&stage);
     creations.more(50).await;
     // Other values, another version, a higher number of replicas.
     let newer = [
@@ -69,9 +69,8 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     stage.release.roll_back().unwrap();
     creations.more(50).await;
     assert_eq!(min_drain(&stage).await, "6s");
-    let failures = creations.end().await;
-    assert_eq!(failures, Vec::<String>::new());
-    let gateway = gateway.annotation("drainhook.io/of-the-future", "on");
+    creations.end_without_a_failure().await.unwrap();
+    let gateway = gateway.but(|gateway| gateway.annotation("of-the-future", "on"));
     gateway.deploy().await.unwrap();
     assert!(gateway.pods().await.unwrap().iter().all(has_drain));
     let told = stage.create_pod(
@@ -160,67 +159,14 @@ fn pod(stage: &Stage, name: &str) -> DynamicObject {
     serde_json::from_value(pod).unwrap()
 }
 
-/// Pods that opt in, created one after the other by a few at once. Dry runs: the API server asks the
-/// webhook all the same, and no node has to run them.
-struct Creations {
-    made: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    workers: JoinSet<Vec<String>>,
-}
-
-impl Creations {
-    async fn begin(stage: &Stage) -> Self {
-        let (made, stop) = <(Arc<AtomicU64>, Arc<AtomicBool>)>::default();
-        let mut workers = JoinSet::new();
-        for worker in 0..WORKERS {
-            let (api, pod) = (pods(stage), pod(stage, &format!("created-{worker}")));
-            let (made, stop) = (Arc::clone(&made), Arc::clone(&stop));
-            workers.spawn(async move {
-                let dry_run = PostParams {
-                    dry_run: true,
-                    ..PostParams::default()
-                };
-                let mut failures = Vec::new();
-                while !stop.load(Relaxed) {
-                    match api.create(&dry_run, &pod).await {
-                        Ok(pod) => {
-                            let pod: Pod = serde_json::from_value(json!(pod)).unwrap();
-                            if !has_drain(&pod) {
-                                failures.push("a pod came without its drain".to_owned());
-                            }
-                        }
-                        Err(error) => failures.push(error.to_string()),
-                    }
-                    made.fetch_add(1, Relaxed);
-                    // The API server is not what is tested.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                failures
-            });
-        }
-        Self {
-            made,
-            stop,
-            workers,
-        }
-    }
-
-    /// Lets so many more be made.
-    async fn more(&self, number: u64) {
-        let enough = self.made.load(Relaxed) + number;
-        while self.made.load(Relaxed) < enough {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// A line for each that failed or came without its drain.
-    async fn end(self) -> Vec<String> {
-        self.stop.store(true, Relaxed);
-        self.workers
-            .join_all()
-            .await
-            .into_iter()
-            .flatten()
-            .collect()
-    }
+/// Pods that opt in, created one after the other by a few at once.
+fn creations(stage: &Stage) -> Creations {
+    let order = Order {
+        pods: pods(stage),
+        pod: pod(stage, "created"),
+        dry_run: true,
+        // The API server is not what is tested.
+        pause: Duration::from_millis(20),
+    };
+    Creations::begin(&order, "created", WORKERS)
 }

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use drainhook_tests::{
+    gateway::Gateway,
     load::{Mix, Record},
     soak::{Cut, NEWS},
-    stage::{Container, Deployed, Gateway, Life, Scene},
+    stage::{Container, Deployed, Life, Scene},
     wait::until,
 };
 use rustix::process::Signal;

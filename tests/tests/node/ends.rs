@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use drainhook_tests::{
     cluster::Cordon,
+    gateway::Gateway,
     load::{Kind, Mix},
     soak::Cut,
-    stage::{Gateway, play},
+    stage::play,
     wait::until,
 };
 use kube::api::EvictParams;

@@ -1,8 +1,9 @@
 //! What happens to Envoy, or to the application beside it.
 
 use drainhook_tests::{
+    gateway::Gateway,
     load::Mix,
-    stage::{Deployed, Gateway, play},
+    stage::{Deployed, play},
     wait::until,
 };
 use rustix::process::Signal;

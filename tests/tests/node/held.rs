@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use drainhook_tests::{
     due::Reason,
+    gateway::Gateway,
     load::Mix,
-    stage::{Deployed, Gateway, Scene, play},
+    stage::{Deployed, Scene, play},
 };
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot, task::JoinHandle};
 

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use drainhook_tests::{
+    gateway::Gateway,
     load::Mix,
     soak::{Cut, NEWS},
-    stage::{Deployed, Gateway, Life, Scene, play},
+    stage::{Deployed, Life, Scene, play},
     wait::until,
 };
 use rustix::process::Signal;
@@ -154,7 +155,7 @@ struct LateImage<'a> {
 impl<'a> LateImage<'a> {
     /// It is nowhere yet.
     fn of(scene: &'a Scene<'a>) -> Self {
-        let name = format!("drainhook.test/{}:1", scene.namespace());
+        let name = format!("drainhook.test/{}/shutdown-manager:1", scene.namespace());
         Self { scene, name }
     }
 

@@ -4,9 +4,10 @@ use std::{io::Write, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use drainhook_tests::{
+    gateway::Gateway,
     load::{Kind, Mix},
     product,
-    stage::{Gateway, Life, play},
+    stage::{Life, play},
 };
 use serde_json::{Value, json};
 

@@ -3,8 +3,9 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use drainhook_tests::{
+    gateway::Gateway,
     load::Mix,
-    stage::{Deployed, Gateway, Scene, play},
+    stage::{Deployed, Scene, play},
     wait::until,
 };
 use rustix::process::Signal;

@@ -4,13 +4,12 @@
 
 mod roll;
 
-use std::{env, io::IsTerminal, path::PathBuf};
+use std::io::IsTerminal;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use drainhook_tests::{
-    cluster::{Cluster, Image},
-    envoy::Wanted,
+    cluster::{Cluster, Image, Images},
     helm::Release,
     installation::NAME,
     interrupt::or_interrupted,
@@ -35,24 +34,20 @@ async fn main() -> Result<()> {
 async fn run(arguments: &Arguments) -> Result<()> {
     println!("starting a node, and building what it runs (once) ...");
     let cluster = Cluster::start(1).await?;
-    let images = tokio::task::spawn_blocking(images).await??;
-    for image in [
-        &images.webhook,
-        &images.sidecar,
-        &images.envoy,
-        &images.tools,
-    ] {
+    let build = || anyhow::Ok((Image::webhook()?, Images::build()?));
+    let (webhook, images) = tokio::task::spawn_blocking(build).await??;
+    for image in images.all().into_iter().chain([&webhook]) {
         cluster.import(image)?;
     }
     println!("installing the chart ...\n");
     let release = Release::new(&cluster, NAME)?;
     cluster.namespace(NAME, &[]).await?;
-    release.install(&Release::images(&images.webhook, &images.sidecar))?;
+    release.install(&Release::images(&webhook, &images.sidecar))?;
     look(&cluster);
     let mut all = Vec::new();
     for kind in Kind::ALL {
         println!("rolling two Envoys under load: {} ...", kind.in_words());
-        let rolled = roll::roll(&cluster, kind, &images.envoy, &images.tools).await?;
+        let rolled = roll::roll(&cluster, kind, &images).await?;
         println!("  {rolled}");
         all.push(rolled);
     }
@@ -66,36 +61,6 @@ async fn run(arguments: &Arguments) -> Result<()> {
         std::future::pending::<()>().await;
     }
     Ok(())
-}
-
-/// What runs on the node.
-struct Images {
-    webhook: Image,
-    sidecar: Image,
-    envoy: Image,
-    tools: Image,
-}
-
-fn images() -> Result<Images> {
-    Ok(Images {
-        webhook: Image::webhook()?,
-        sidecar: Image::sidecar()?,
-        envoy: Image::envoy(Wanted::Usual)?,
-        tools: Image::tools(&beside("traffic")?)?,
-    })
-}
-
-/// Another binary of this crate, which cargo has put beside this one.
-fn beside(name: &str) -> Result<PathBuf> {
-    let path = env::current_exe()
-        .context("find this program")?
-        .with_file_name(name);
-    anyhow::ensure!(
-        path.is_file(),
-        "there is no {}: build all binaries (cargo build --package drainhook-tests --bins)",
-        path.display()
-    );
-    Ok(path)
 }
 
 /// How to look at it from another terminal.

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Result;
 use drainhook_tests::{
-    cluster::{Cluster, Image},
-    gateway::{Gateway, LoadPod},
+    cluster::{Cluster, Images},
+    gateway::{Gateway, LoadPod, Workload},
 };
 use serde_json::json;
 
@@ -57,15 +57,10 @@ pub(crate) struct Rolled {
 }
 
 /// Puts up the gateway, rolls it once under load, and leaves it there.
-pub(crate) async fn roll(
-    cluster: &Cluster,
-    kind: Kind,
-    envoy: &Image,
-    tools: &Image,
-) -> Result<Rolled> {
+pub(crate) async fn roll(cluster: &Cluster, kind: Kind, images: &Images) -> Result<Rolled> {
     let namespace = kind.namespace();
     cluster.namespace(namespace, &[]).await?;
-    let gateway = Gateway::new(cluster, namespace, envoy, tools);
+    let gateway = Gateway::new().beside_its_application();
     let gateway = match kind {
         Kind::NoHook => gateway.not_annotated(),
         Kind::Sleep => gateway
@@ -73,8 +68,9 @@ pub(crate) async fn roll(
             .pre_stop(json!({ "sleep": { "seconds": 5 } })),
         Kind::Drainhook => gateway,
     };
+    let gateway = Workload::new(cluster, namespace, images, gateway);
     let address = gateway.deploy().await?;
-    let load = LoadPod::start(cluster, namespace, tools, address).await?;
+    let load = LoadPod::start(cluster, namespace, &images.tools, address).await?;
     gateway.restart()?;
     let mut ends = Ends::default();
     tokio::select! {
@@ -103,14 +99,14 @@ struct Ends {
 }
 
 impl Ends {
-    async fn watch(&mut self, gateway: &Gateway<'_>) -> Result<()> {
+    async fn watch(&mut self, gateway: &Workload<'_>) -> Result<()> {
         loop {
             self.look(gateway).await?;
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    async fn look(&mut self, gateway: &Gateway<'_>) -> Result<()> {
+    async fn look(&mut self, gateway: &Workload<'_>) -> Result<()> {
         let pods = gateway.pods().await?;
         let there = |name: &str| {
             pods.iter()

@@ -1,19 +1,34 @@
 //! Gateways of the shapes that people have. A test says only what is special about its own.
+//!
+//! [`Gateway`] is a description. On any cluster it is a [`Workload`], which is deployed, rolled and loaded
+//! from a [`LoadPod`]; on a [`stage`](crate::stage) what becomes of each of its pods is taken down.
+
+mod load_pod;
+mod state;
+mod workload;
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
 };
 
 use serde_json::{Value, json};
 
-use super::{APPLICATION, Images};
+pub use load_pod::LoadPod;
+pub use state::{has_drain, is_ready};
+pub use workload::Workload;
+
 use crate::{
     bootstrap::{Bootstrap, Listener},
+    cluster::Images,
     load::SERVED_BY,
 };
+
+/// The application behind every gateway that has none beside it: a Service of the cluster's.
+pub const APPLICATION: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 100)), 8080);
 
 /// Where Envoy's admin interface is in the pods that have it on a socket.
 const ADMIN_SOCKET: &str = "/run/envoy/admin.sock";
@@ -153,6 +168,26 @@ impl Gateway {
         })
     }
 
+    /// As Pod Security "restricted" asks for.
+    #[must_use]
+    pub fn restricted(self) -> Self {
+        self.edit(|template| {
+            for container in containers(template) {
+                container["securityContext"] = restricted();
+            }
+        })
+    }
+
+    /// With this preStop hook on Envoy, and on an application beside it, which must not go before.
+    #[must_use]
+    pub fn pre_stop(self, hook: Value) -> Self {
+        self.edit(move |template| {
+            for container in containers(template) {
+                container["lifecycle"]["preStop"] = hook.clone();
+            }
+        })
+    }
+
     /// Its pods listen at these ports.
     #[must_use]
     pub fn at(mut self, ports: Ports) -> Self {
@@ -183,12 +218,12 @@ impl Gateway {
     }
 
     /// Whether its pods are on the network of their nodes.
-    pub(super) fn is_on_host_network(&self) -> bool {
+    pub(crate) fn is_on_host_network(&self) -> bool {
         self.daemon_set
     }
 
     /// The ports of its pods in scene `number`.
-    pub(super) fn ports(&self, number: u16) -> Ports {
+    pub(crate) fn ports(&self, number: u16) -> Ports {
         if !self.daemon_set {
             return self.ports.unwrap_or(PORTS);
         }
@@ -204,7 +239,7 @@ impl Gateway {
     }
 
     /// The workload and its Service.
-    pub(super) fn manifest(&self, namespace: &str, images: &Images, ports: Ports) -> [Value; 2] {
+    pub(crate) fn manifest(&self, namespace: &str, images: &Images, ports: Ports) -> [Value; 2] {
         let metadata = json!({ "name": "gateway", "namespace": namespace });
         let labels = json!({ "app": "gateway" });
         let (kind, strategy) = match self.daemon_set {
@@ -347,6 +382,22 @@ impl Gateway {
             .cluster("tunnel", self.application())
             .value()
     }
+}
+
+/// What Pod Security "restricted" asks of a container.
+fn restricted() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"] },
+        "runAsNonRoot": true,
+        "runAsUser": 65_532,
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
+fn containers(template: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let containers = template["spec"]["containers"].as_array_mut();
+    containers.into_iter().flatten()
 }
 
 /// A probe of what cannot say more about itself.
