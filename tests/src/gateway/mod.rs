@@ -36,6 +36,9 @@ const ADMIN_SOCKET: &str = "/run/envoy/admin.sock";
 /// The application's port where it is beside Envoy.
 const BESIDE: u16 = 8080;
 
+/// Seconds: an Envoy that waits for a processor on a busy machine is not one that wants no traffic.
+const PROBE_TIMEOUT: u32 = 5;
+
 /// A change of a pod template.
 type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
@@ -289,6 +292,7 @@ impl Gateway {
         containers[0]["readinessProbe"] = json!({
             "httpGet": { "path": "/ready", "port": ports.ready },
             "periodSeconds": 1,
+            "timeoutSeconds": PROBE_TIMEOUT,
         });
         if self.two_envoys {
             let mut inner = self.envoy("inner", images, &self.inner(ports));
@@ -402,7 +406,7 @@ fn containers(template: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 /// A probe of what cannot say more about itself.
 fn listens(port: u16) -> Value {
-    json!({ "tcpSocket": { "port": port }, "periodSeconds": 1 })
+    json!({ "tcpSocket": { "port": port }, "periodSeconds": 1, "timeoutSeconds": PROBE_TIMEOUT })
 }
 
 fn here(port: u16) -> SocketAddr {
