@@ -22,6 +22,7 @@ pub mod creations;
 pub mod due;
 pub mod endpoints;
 pub mod envoy;
+pub mod failure;
 pub mod gateway;
 pub mod helm;
 pub mod installation;

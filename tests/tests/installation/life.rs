@@ -47,7 +47,7 @@ async fn a_plain_helm_install_gets_ready_by_itself_works_and_goes_without_a_trac
     verified(&stage);
     gateway.deploy().await.unwrap();
     assert!(gateway.pods().await.unwrap().iter().all(has_drain));
-    stage.leave().await;
+    stage.leave();
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn the_manifest_for_kubectl_does_the_same() {
     until_as(&stage, &before).await;
     let verify = stage.drainhook(&["verify", "--namespace", GATEWAYS]);
     assert_eq!(verify.status, 1, "{verify:?}");
-    stage.leave().await;
+    stage.leave();
 }
 
 /// A pod that asks for a drain gets it, now or within the moment in which the API server hears of

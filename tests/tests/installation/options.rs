@@ -92,5 +92,5 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{values:?}: {said}");
     }
-    stage.leave().await;
+    stage.leave();
 }

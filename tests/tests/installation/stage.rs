@@ -9,15 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use drainhook_tests::{
-    cluster::{Access, Ground, Image, Images},
+    cluster::{Access, AuditLog, Ground, Image, Images},
+    failure::{self, Description},
     gateway::{Gateway, LoadPod, Workload},
     helm::Release,
     installation::NAME,
-    product,
-    wait::until,
+    product::{self, workspace},
 };
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -43,13 +41,14 @@ pub(crate) struct Stage {
     pub(crate) release: Release,
     pub(crate) webhook: Image,
     pub(crate) images: Images,
-    _turn: MutexGuard<'static, Option<Shared>>,
+    turn: MutexGuard<'static, Option<Shared>>,
 }
 
 impl Stage {
-    /// Waits for the test's turn and cleans up after the one before, should that have failed. Nothing
-    /// where there is no cluster to be had.
+    /// Waits for the test's turn and takes away what somebody may have left. Nothing where there is no
+    /// cluster to be had.
     pub(crate) async fn enter() -> Option<Self> {
+        failure::keep_words();
         Self::prepare().await.unwrap()
     }
 
@@ -69,21 +68,15 @@ impl Stage {
         }
         let shared = turn.as_ref().context("no cluster")?;
         let access = shared.ground.access().await?;
-        let (webhook, images) = (shared.webhook.clone(), shared.images.clone());
-        let release = Release::new(&access, NAME)?;
-        if release.exists()? {
-            release.uninstall()?;
-        }
-        for namespace in [NAME, GATEWAYS] {
-            remove_namespace(&access, namespace).await?;
-        }
-        Ok(Some(Self {
+        let stage = Self {
+            release: Release::new(&access, NAME)?,
+            webhook: shared.webhook.clone(),
+            images: shared.images.clone(),
             access,
-            release,
-            webhook,
-            images,
-            _turn: turn,
-        }))
+            turn,
+        };
+        stage.clear()?;
+        Ok(Some(stage))
     }
 
     /// The values that every installation here has: the images that are on the nodes.
@@ -123,18 +116,24 @@ impl Stage {
             .unwrap()
     }
 
+    /// The API server's audit log, where the cluster is one of our own.
+    pub(crate) fn audit(&self) -> Option<AuditLog> {
+        let own = self.turn.as_ref()?.ground.own()?;
+        Some(own.audit().clone())
+    }
+
     /// Runs kubectl, its arguments parted by spaces, and returns what it said.
     pub(crate) fn kubectl(&self, arguments: &str) -> String {
-        let output = self
-            .access
-            .kubectl()
-            .unwrap()
-            .args(arguments.split(' '))
-            .output()
-            .unwrap();
+        self.ask(arguments).unwrap()
+    }
+
+    fn ask(&self, arguments: &str) -> Result<String> {
+        let mut kubectl = self.access.kubectl()?;
+        let output = kubectl.args(arguments.split(' ')).output();
+        let output = output.context("run kubectl")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "kubectl {arguments}: {said}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        ensure!(output.status.success(), "kubectl {arguments}: {said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs a command line of the shell's, with the kubectl of the tests, on the cluster of the tests.
@@ -195,13 +194,49 @@ impl Stage {
     }
 
     /// Leaves the cluster as it was, for the next test.
-    pub(crate) async fn leave(self) {
-        if self.release.exists().unwrap() {
-            self.release.uninstall().unwrap();
+    pub(crate) fn leave(self) {
+        self.clear().unwrap();
+    }
+
+    /// Takes away what any test here may have made, and returns when it is gone.
+    fn clear(&self) -> Result<()> {
+        self.release
+            .run(&["uninstall", NAME, "--ignore-not-found"])?;
+        let manifest = workspace().join("manifests/install.yaml");
+        self.ask(&format!(
+            "delete --ignore-not-found --wait=false --filename={}",
+            manifest.display()
+        ))?;
+        for namespace in [GATEWAYS, NAME] {
+            // Nothing makes pods anew while its own deletion waits for them. They serve nobody any more,
+            // so they are not given their minutes; and where pods are left, the namespace's controller
+            // looks again only after half of their grace period.
+            self.ask(&format!(
+                "delete deployments,replicasets --all --cascade=foreground --wait=false -n {namespace}"
+            ))?;
+            self.ask(&format!(
+                "delete pods --all --grace-period=1 -n {namespace}"
+            ))?;
         }
-        for namespace in [NAME, GATEWAYS] {
-            remove_namespace(&self.access, namespace).await.unwrap();
+        self.ask(&format!(
+            "delete namespace {GATEWAYS} {NAME} --ignore-not-found --timeout=180s"
+        ))?;
+        Ok(())
+    }
+
+    /// What goes on in the cluster, which tells why a test has failed.
+    fn describe(&self) -> Result<()> {
+        let mut description = Description::default();
+        for arguments in [
+            "logs -n drainhook -l app.kubernetes.io/name=drainhook --prefix --tail=300",
+            "get events -A --sort-by=.lastTimestamp",
+            "get pods -A -o wide",
+        ] {
+            let said = self.ask(arguments);
+            let said = said.unwrap_or_else(|error| format!("{error:#}"));
+            description.add(&format!("kubectl {arguments}"), said);
         }
+        description.show()
     }
 }
 
@@ -214,52 +249,18 @@ pub(crate) struct Said {
     err: String,
 }
 
-/// When a test fails, what goes on in the cluster tells why.
+/// A test that failed leaves what went on there, and the cluster as it was: it may be somebody's. Why it
+/// failed is said last.
 impl Drop for Stage {
     fn drop(&mut self) {
         if !thread::panicking() {
             return;
         }
-        for arguments in [
-            "get pods --all-namespaces --output=wide",
-            "get events --all-namespaces --sort-by=.lastTimestamp",
-            "logs --namespace=drainhook --selector=app.kubernetes.io/name=drainhook --prefix --tail=30",
-        ] {
-            let kubectl = self
-                .access
-                .kubectl()
-                .map(|mut it| it.args(arguments.split(' ')).output());
-            if let Ok(Ok(output)) = kubectl {
-                let said = String::from_utf8_lossy(&output.stdout).into_owned();
-                eprintln!("--- kubectl {arguments}:\n{said}");
+        for done in [self.describe(), self.clear()] {
+            if let Err(error) = done {
+                eprintln!("{error:#}");
             }
         }
+        failure::repeat();
     }
-}
-
-/// Removes a namespace, and what runs there beforehand: where pods are left, the namespace's controller
-/// looks again only after half of their grace period, which for a pod with a drain is minutes.
-async fn remove_namespace(access: &Access, name: &str) -> Result<()> {
-    let namespaces: Api<Namespace> = Api::all(access.client());
-    let there = async || namespaces.get_opt(name).await;
-    if there().await?.is_none() {
-        return Ok(());
-    }
-    for (kinds, wait) in [("deployments,pods", "false"), ("pods", "true")] {
-        let mut kubectl = access.kubectl()?;
-        kubectl.args([
-            "delete",
-            kinds,
-            "--all",
-            "--ignore-not-found",
-            "--namespace",
-            name,
-        ]);
-        let output = kubectl.arg(format!("--wait={wait}")).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "empty namespace {name}: {said}");
-    }
-    namespaces.delete(name, &DeleteParams::default()).await?;
-    let what = format!("namespace {name} is gone");
-    until(&what, async || there().await.ok()?.is_none().then_some(())).await
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use drainhook_tests::{
+    cluster::Cordon,
     gateway::{Workload, has_drain},
     installation::NAME,
     wait::until,
@@ -62,13 +63,14 @@ async fn no_request_fails_and_every_pod_gets_its_drain_while_the_webhook_is_roll
 
     // The node of one of its replicas is drained: it waits for its successor, by the disruption budget.
     let node = nodes_of(&stage).await.into_iter().next().unwrap();
+    let cordon = Cordon::of(&stage.access, &node).unwrap();
     gateway.restart().unwrap();
     stage.kubectl(&format!(
         "drain {node} --pod-selector=app.kubernetes.io/name=drainhook --delete-emptydir-data \
          --timeout=180s"
     ));
     rolled_out_with_drains(&gateway, &mut seen).await;
-    stage.kubectl(&format!("uncordon {node}"));
+    drop(cordon);
 
     let (requests, failures) = load.stop().await.unwrap();
     assert_eq!(failures, Vec::<String>::new(), "of {requests} requests");
@@ -78,8 +80,7 @@ async fn no_request_fails_and_every_pod_gets_its_drain_while_the_webhook_is_roll
         first_authority,
         "no CA was replaced"
     );
-    gateway.delete().unwrap();
-    stage.leave().await;
+    stage.leave();
 }
 
 #[tokio::test]
@@ -151,8 +152,7 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
             .contains("3 taking part, 0 without a working drain"),
         "{mended:?}"
     );
-    gateway.delete().unwrap();
-    stage.leave().await;
+    stage.leave();
 }
 
 /// Waits for the end of a rollout, and takes down that each new pod has its drain.
