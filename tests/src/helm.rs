@@ -67,7 +67,7 @@ impl Release {
     /// # Errors
     /// When Helm fails, with its words.
     pub fn install<S: AsRef<str>>(&self, values: &[S]) -> Result<String> {
-        self.put("install", values)
+        self.put(&["install"], values)
     }
 
     /// `helm upgrade --wait`, with these values and no others.
@@ -75,15 +75,24 @@ impl Release {
     /// # Errors
     /// As [`Release::install`].
     pub fn upgrade<S: AsRef<str>>(&self, values: &[S]) -> Result<String> {
-        self.put("upgrade", values)
+        self.put(&["upgrade"], values)
     }
 
-    /// `helm rollback --wait` to the revision before.
+    /// `helm upgrade --wait --reset-then-reuse-values`: with the values that it has, and these.
     ///
     /// # Errors
     /// As [`Release::install`].
-    pub fn roll_back(&self) -> Result<String> {
-        self.run(&["rollback", NAME, "--wait", "--timeout", &bound()])
+    pub fn upgrade_with_its_values<S: AsRef<str>>(&self, values: &[S]) -> Result<String> {
+        self.put(&["upgrade", "--reset-then-reuse-values"], values)
+    }
+
+    /// `helm rollback --wait` to a revision: 1 is the one that was installed.
+    ///
+    /// # Errors
+    /// As [`Release::install`].
+    pub fn roll_back(&self, revision: u32) -> Result<String> {
+        let revision = revision.to_string();
+        self.run(&["rollback", NAME, &revision, "--wait", "--timeout", &bound()])
     }
 
     /// `helm test`, with the logs of its pods.
@@ -114,10 +123,11 @@ impl Release {
         }
     }
 
-    fn put<S: AsRef<str>>(&self, command: &str, values: &[S]) -> Result<String> {
+    fn put<S: AsRef<str>>(&self, command: &[&str], values: &[S]) -> Result<String> {
         let chart = self.chart.display().to_string();
         let bound = bound();
-        let mut arguments = vec![command, NAME, &chart, "--wait", "--timeout", &bound];
+        let mut arguments = command.to_vec();
+        arguments.extend([NAME, &chart, "--wait", "--timeout", &bound]);
         for value in values {
             arguments.extend(["--set", value.as_ref()]);
         }

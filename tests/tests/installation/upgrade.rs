@@ -28,6 +28,9 @@ use crate::stage::{GATEWAYS, Stage};
 /// A call that fails is a creation that fails.
 const FAIL: &str = "webhook.failurePolicy=Fail";
 
+/// An annotation of ours that some later version may know.
+const NEWER: &str = "of-the-future";
+
 /// How many create pods at once.
 const WORKERS: u64 = 4;
 
@@ -40,14 +43,16 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     let directory = TempDir::new().unwrap();
     let before = Release::new(&stage.access, NAME).unwrap();
     let before = before.chart(older(directory.path()));
-    let values = [FAIL, "defaults.min-drain=6s", "unknownKeys=warn"];
-    before.install(&stage.values(&values)).unwrap();
+    before
+        .install(&stage.values(&[FAIL, "defaults.min-drain=6s"]))
+        .unwrap();
     let gateway = stage.gateway(1);
     gateway.deploy().await.unwrap();
 
     let creations = creations(&stage);
     creations.more(50).await;
-    // Other values, another version, a higher number of replicas.
+    // Other values, another version, a higher number of replicas. What only the newer version knows is
+    // here what it takes without knowing it.
     let newer = [
         FAIL,
         "defaults.min-drain=7s",
@@ -55,46 +60,42 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
         "unknownKeys=warn",
     ];
     stage.release.upgrade(&stage.values(&newer)).unwrap();
-    let versions = stage.kubectl(
-        "get deployments -n drainhook -o jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}",
-    );
-    assert_eq!(
-        versions,
-        concat!(env!("CARGO_PKG_VERSION"), " ", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(versions(&stage), [env!("CARGO_PKG_VERSION"); 2].join(" "));
     creations.more(50).await;
     assert_eq!(min_drain(&stage).await, "7s");
-
-    // Somebody begins to use what only the newer version knows; then it is taken back.
-    stage.release.roll_back().unwrap();
-    creations.more(50).await;
-    assert_eq!(min_drain(&stage).await, "6s");
-    creations.end_without_a_failure().await.unwrap();
-    let gateway = gateway.but(|gateway| gateway.annotation("of-the-future", "on"));
+    let gateway = gateway.but(|gateway| gateway.annotation(NEWER, "on"));
     gateway.deploy().await.unwrap();
     assert!(gateway.pods().await.unwrap().iter().all(has_drain));
-    let told = stage.create_pod(
-        "newer",
-        &json!({ "drainhook.io/inject": "true", "drainhook.io/of-the-future": "on" }),
-    );
-    assert!(told.contains("drainhook.io/of-the-future"), "{told}");
 
-    // By default a key that is not known may as well be misspelt. Replicas of before serve on for
-    // some seconds, on connections that the API server has.
-    stage.release.upgrade(&stage.values(&[FAIL])).unwrap();
+    // Somebody uses it by now, and goes back as docs/install.md says.
+    before
+        .upgrade_with_its_values(&["unknownKeys=warn"])
+        .unwrap();
+    assert_eq!(versions(&stage), "0.0.9 0.0.9");
+    creations.more(50).await;
+    gateway.restart().unwrap();
+    gateway.until_rolled_out().await.unwrap();
+    assert!(gateway.pods().await.unwrap().iter().all(has_drain));
+    let key = format!("drainhook.io/{NEWER}");
+    let asks = json!({ "drainhook.io/inject": "true", &key: "on" });
+    let told = stage.create_pod("newer", &asks);
+    assert!(told.contains(&key), "{told}");
+
+    // A rollback brings the older values back as well: by default a key that is not known may as well be
+    // misspelt. Replicas of before serve on for some seconds, on connections that the API server has.
+    stage.release.roll_back(1).unwrap();
+    creations.more(50).await;
+    creations.end_without_a_failure().await.unwrap();
     let mut number = 0;
     let refused = until("a pod is refused", async || {
         number += 1;
-        let said = stage.create_pod(
-            &format!("refused-{number}"),
-            &json!({ "drainhook.io/inject": "true", "drainhook.io/of-the-future": "on" }),
-        );
+        let said = stage.create_pod(&format!("refused-{number}"), &asks);
         said.contains("denied the request").then_some(said)
     });
     let refused = refused.await.unwrap();
-    assert!(refused.contains("drainhook.io/of-the-future"), "{refused}");
-    gateway.delete().unwrap();
-    stage.leave().await;
+    assert!(refused.contains(&key), "{refused}");
+    assert_eq!(min_drain(&stage).await, "6s");
+    stage.leave();
 }
 
 /// The chart as a version before might have been.
@@ -112,6 +113,13 @@ fn older(directory: &Path) -> PathBuf {
     assert_eq!(text.matches(&version).count(), 2, "{text}");
     fs::write(&metadata, text.replace(&version, "ersion: 0.0.9\n")).unwrap();
     chart
+}
+
+/// Which versions the Deployments are of.
+fn versions(stage: &Stage) -> String {
+    stage.kubectl(
+        "get deployments -n drainhook -o jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}",
+    )
 }
 
 /// What a pod gets now.
