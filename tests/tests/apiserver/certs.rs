@@ -2,6 +2,7 @@
 //! not fight, and no call of the API server fails over any of it.
 
 mod breakage;
+mod owner;
 mod world;
 
 use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed, time::Duration};
@@ -246,21 +247,7 @@ async fn a_replica_mints_on_while_the_api_server_is_away() {
 async fn the_command_needs_no_more_rights_than_its_own_objects_by_name() {
     for version in [Version::Newest, Version::Oldest] {
         let world = World::start_without_replicas(version).await;
-        let publisher = world
-            .server
-            .user_with_rules("publisher", &rules(publisher_rules()))
-            .await;
-        let publisher = publisher.unwrap();
-        let kubeconfig = world
-            .server
-            .kubeconfig_for("publisher", &publisher)
-            .unwrap();
-        let mut command = std::process::Command::new(product::drainhook().unwrap());
-        command.args(["certs", "--bind", "127.0.0.1", "--plain-port", "0"]);
-        command
-            .env("KUBECONFIG", kubeconfig)
-            .env("DRAINHOOK_NAMESPACE", NAMESPACE);
-        let mut process = Process::spawn("drainhook certs", command).unwrap();
+        let mut process = publisher(&world, publisher_rules()).await;
         until("every caBundle is written", async || {
             let bundles = world.bundles().await;
             let current = world.current().await?;
@@ -310,6 +297,22 @@ async fn the_command_needs_no_more_rights_than_its_own_objects_by_name() {
         let status = process.wait(Duration::from_secs(60)).await.unwrap();
         assert!(status.success(), "{status}");
     }
+}
+
+/// `drainhook certs` as a user with these rights and no others.
+async fn publisher(world: &World, rights: Value) -> Process {
+    let user = world
+        .server
+        .user_with_rules("publisher", &rules(rights))
+        .await
+        .unwrap();
+    let kubeconfig = world.server.kubeconfig_for("publisher", &user).unwrap();
+    let mut command = std::process::Command::new(product::drainhook().unwrap());
+    command.args(["certs", "--bind", "127.0.0.1", "--plain-port", "0"]);
+    command
+        .env("KUBECONFIG", kubeconfig)
+        .env("DRAINHOOK_NAMESPACE", NAMESPACE);
+    Process::spawn("drainhook certs", command).unwrap()
 }
 
 /// What the publisher may do; each verb is needed.

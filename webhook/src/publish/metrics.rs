@@ -78,6 +78,11 @@ pub(super) fn page(facts: &PublisherFacts) -> String {
         "Webhook configurations that do not exist",
         gauge(signed(facts.missing.len())),
     );
+    of.register(
+        "secret_untied",
+        "1 where the Secret could not be tied to the registration: an uninstallation leaves it behind",
+        gauge(i64::from(facts.untied.is_some())),
+    );
     let events = Family::<EventLabels, Counter>::default();
     for event in Event::ALL {
         let count = facts.events.get(&event).copied().unwrap_or_default();
@@ -149,6 +154,7 @@ mod tests {
             conflicts: 2,
             right: true,
             trusted: 2,
+            untied: Some("forbidden".to_owned()),
             ..PublisherFacts::default()
         };
         let page = page(&facts);
@@ -160,6 +166,7 @@ mod tests {
             "drainhook_publisher_conflicts_total 2",
             "drainhook_publisher_bundles_right 1",
             "drainhook_publisher_authorities 2",
+            "drainhook_publisher_secret_untied 1",
             "drainhook_publisher_authority_expiry_timestamp_seconds 0",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");

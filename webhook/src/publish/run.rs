@@ -106,6 +106,11 @@ fn detail(facts: &PublisherFacts) -> String {
     if let Some(failure) = &facts.failure {
         page.push_str(&format!("failing: {failure}\n"));
     }
+    if let Some(untied) = &facts.untied {
+        page.push_str(&format!(
+            "an uninstallation will leave the Secret behind: {untied}\n"
+        ));
+    }
     page.push_str(if facts.right {
         "every caBundle is right\n"
     } else {

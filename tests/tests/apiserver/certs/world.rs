@@ -16,7 +16,7 @@ use drainhook_certs::{
     SelfManagedOptions, ServerNames, Source, Status, server_config,
 };
 use drainhook_tests::{
-    cluster::{ApiServer, Version},
+    cluster::{ApiServer, Options, Version},
     wait::until,
 };
 use http_body_util::{BodyExt, Full};
@@ -68,12 +68,13 @@ impl World {
     }
 
     pub(super) async fn start_without_replicas(version: Version) -> Self {
-        let server = ApiServer::options()
-            .version(version)
-            .controllers(&[])
-            .start()
-            .await
-            .unwrap();
+        let options = ApiServer::options().version(version);
+        Self::start_so(options).await
+    }
+
+    /// With an API server of these options, and without controllers and replicas.
+    pub(super) async fn start_so(options: Options) -> Self {
+        let server = options.controllers(&[]).start().await.unwrap();
         for name in [NAMESPACE, "probes"] {
             let namespace =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
