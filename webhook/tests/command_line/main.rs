@@ -8,3 +8,4 @@ mod files;
 mod inject;
 mod manual;
 mod program;
+mod survey;

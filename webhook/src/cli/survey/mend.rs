@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Finding;
 use super::judge::State;
+use super::read::Maker;
 use crate::sidecar::NAME;
 
 /// What made a pod.
@@ -34,6 +35,11 @@ impl Owner {
         self.version.split('/').next() == Some(group)
     }
 
+    /// Whether it makes pods from a template that can be asked for and changed.
+    pub(super) fn has_template(&self) -> bool {
+        self.rolls() || (self.is_of("apps") && self.kind == "ReplicaSet")
+    }
+
     /// Whether kubectl can restart it.
     fn rolls(&self) -> bool {
         let kinds = ["Deployment", "DaemonSet", "StatefulSet"];
@@ -46,8 +52,8 @@ impl Owner {
 pub(super) struct Patient<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
-    /// What made it, where anything did.
-    pub(super) owner: Option<&'a Owner>,
+    /// What makes it, where anything does.
+    pub(super) maker: Option<&'a Maker>,
     pub(super) state: State,
     /// Whether the webhook gives it a drain anew once the one that it has is taken back.
     pub(super) begins_anew: bool,
@@ -61,18 +67,39 @@ impl Patient<'_> {
         let Self {
             namespace, name, ..
         } = self;
-        let Some(owner) = self.owner else {
+        let Some(Maker { owner, .. }) = self.maker else {
             return self.replacement();
         };
         let (kind, maker) = (owner.kind.to_lowercase(), &owner.name);
         match self.state {
             // A restart makes the same again.
-            State::Stopped => None,
+            State::Stopped | State::Unjudged => None,
             State::Refused => Some(format!("kubectl edit {kind}/{maker} -n {namespace}")),
+            _ if self.comes_again() => (owner.rolls() && self.begins_anew).then(|| {
+                format!(
+                    "kubectl get {kind}/{maker} -n {namespace} -o yaml | drainhook uninject - | \
+                     kubectl replace -f -"
+                )
+            }),
             _ if owner.rolls() => Some(format!(
                 "kubectl rollout restart {kind}/{maker} -n {namespace}"
             )),
             _ => Some(format!("kubectl delete pod/{name} -n {namespace}")),
+        }
+    }
+
+    /// Whether its drain is no good, and stands in the template as it is.
+    fn comes_again(self) -> bool {
+        let no_good = matches!(self.state, State::Broken | State::Outdated);
+        no_good && self.maker.is_some_and(|maker| maker.in_template)
+    }
+
+    /// What is to be said beside the commands, or where there is none.
+    pub(super) fn advice(self, has_commands: bool) -> Option<&'static str> {
+        match self.state {
+            _ if self.comes_again() => Some(IN_TEMPLATE),
+            State::Unjudged => None,
+            _ => (!has_commands).then_some(BY_HAND),
         }
     }
 
@@ -83,7 +110,9 @@ impl Patient<'_> {
         let through = match self.state {
             State::Fine | State::Missing | State::Incomplete => "",
             State::Broken | State::Outdated if self.begins_anew => "drainhook uninject - | ",
-            State::Broken | State::Outdated | State::Stopped | State::Refused => return None,
+            State::Broken | State::Outdated | State::Stopped | State::Refused | State::Unjudged => {
+                return None;
+            }
         };
         let Self {
             namespace, name, ..
@@ -108,8 +137,13 @@ impl Patient<'_> {
     }
 }
 
+/// What is said where a restart makes the same again. The command, where there is one, changes what is
+/// in the cluster; what is applied next comes from somewhere else.
+const IN_TEMPLATE: &str = "the template that it is made from holds this drain, so that a restart makes \
+     the same again: run `drainhook inject` on the manifest that you keep, and apply it";
+
 /// What is said of a pod for which there is no command at all.
-pub(super) const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is \
+const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is \
      it would be no better: change its manifest first, then delete it and create it from that";
 
 /// The commands for all pods, each once, in the order of the pods.
@@ -149,18 +183,26 @@ mod tests {
         Owner::of(&json!({"metadata": {"ownerReferences": [owner]}})).unwrap()
     }
 
-    fn patient(owner: Option<&Owner>, state: State) -> Patient<'_> {
+    /// What makes pods from a template that says nothing of drains.
+    fn maker(version: &str, kind: &str) -> Maker {
+        Maker {
+            owner: owner(version, kind),
+            in_template: false,
+        }
+    }
+
+    fn patient(maker: Option<&Maker>, state: State) -> Patient<'_> {
         Patient {
             namespace: "ns",
             name: "edge-1",
-            owner,
+            maker,
             state,
             begins_anew: true,
         }
     }
 
-    fn command(owner: Option<&Owner>, state: State) -> Option<String> {
-        patient(owner, state).command()
+    fn command(maker: Option<&Maker>, state: State) -> Option<String> {
+        patient(maker, state).command()
     }
 
     #[test]
@@ -190,9 +232,9 @@ mod tests {
                 "kubectl delete pod/edge-1 -n ns",
             ),
         ] {
-            let owner = owner(version, kind);
+            let maker = maker(version, kind);
             assert_eq!(
-                command(Some(&owner), State::Missing),
+                command(Some(&maker), State::Missing),
                 Some(expected.to_owned())
             );
         }
@@ -209,8 +251,8 @@ mod tests {
 
     #[test]
     fn what_would_be_refused_again_is_edited() {
-        let owner = owner("apps/v1", "Deployment");
-        let command = command(Some(&owner), State::Refused);
+        let maker = maker("apps/v1", "Deployment");
+        let command = command(Some(&maker), State::Refused);
         assert_eq!(command.unwrap(), "kubectl edit deployment/edge -n ns");
     }
 
@@ -237,11 +279,11 @@ mod tests {
 
     #[test]
     fn where_the_sidecar_does_not_run_nothing_is_made_again_and_one_looks_why() {
-        let owner = owner("apps/v1", "Deployment");
-        for owner in [Some(&owner), None] {
-            assert_eq!(command(owner, State::Stopped), None);
+        let maker = maker("apps/v1", "Deployment");
+        for maker in [Some(&maker), None] {
+            assert_eq!(command(maker, State::Stopped), None);
             assert_eq!(
-                patient(owner, State::Stopped).looks(),
+                patient(maker, State::Stopped).looks(),
                 [
                     "kubectl describe pod/edge-1 -n ns",
                     "kubectl logs pod/edge-1 -c shutdown-manager -n ns",
@@ -249,6 +291,45 @@ mod tests {
             );
         }
         assert!(patient(None, State::Broken).looks().is_empty());
+    }
+
+    #[test]
+    fn what_a_template_holds_is_taken_back_there_since_a_restart_makes_the_same_again() {
+        let templated = |kind| Maker {
+            in_template: true,
+            ..maker("apps/v1", kind)
+        };
+        let deployment = templated("Deployment");
+        for state in [State::Broken, State::Outdated] {
+            let patient = patient(Some(&deployment), state);
+            assert_eq!(
+                patient.command().unwrap(),
+                "kubectl get deployment/edge -n ns -o yaml | drainhook uninject - | \
+                 kubectl replace -f -"
+            );
+            assert_eq!(patient.advice(true), Some(IN_TEMPLATE));
+            // The webhook would not give it another, or the pods would stay as they are.
+            let lost = Patient {
+                begins_anew: false,
+                ..patient
+            };
+            let alone = templated("ReplicaSet");
+            let alone = Patient {
+                maker: Some(&alone),
+                ..patient
+            };
+            for without in [lost, alone] {
+                assert_eq!(without.command(), None);
+                assert_eq!(without.advice(false), Some(IN_TEMPLATE));
+            }
+        }
+        // The webhook adds what is lacking, whatever the template holds.
+        let incomplete = patient(Some(&deployment), State::Incomplete);
+        assert_eq!(
+            incomplete.command().unwrap(),
+            "kubectl rollout restart deployment/edge -n ns"
+        );
+        assert_eq!(incomplete.advice(true), None);
     }
 
     #[test]

@@ -10,14 +10,16 @@ mod read;
 mod report;
 
 use serde::Serialize;
+use serde_json::Value;
 
 pub(super) use access::{AccessArgs, in_full};
 
 use super::completions::print;
 use super::exit::{Exit, Failure};
-use crate::Configuration;
+use crate::{Configuration, Namespace};
 use judge::{State, Verdict};
 use mend::{Owner, Patient};
+use read::Maker;
 
 /// How the pods are looked at and shown.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ struct Summary {
     taking_part: usize,
     without_drain: usize,
     to_know: usize,
+    /// Of which nothing could be said.
+    not_judged: usize,
 }
 
 impl Survey<'_> {
@@ -88,55 +92,109 @@ impl Survey<'_> {
             report::text(&findings, summary, self.colour)
         };
         print(text.as_bytes())?;
-        let failed = summary.without_drain > 0 || (self.strict && summary.to_know > 0);
+        let unsound = summary.without_drain + summary.not_judged > 0;
+        let failed = unsound || (self.strict && summary.to_know > 0);
         Ok(if failed { Exit::Refused } else { Exit::Done })
     }
 
     async fn look(&self) -> Result<(Vec<Finding>, Summary, Vec<String>), Failure> {
         let client = self.access.client().await?;
-        let mut cluster = read::Cluster::read(client, self.namespace).await?;
+        let mut cluster = read::Cluster::read(client, self.namespace).await;
         let configuration = Configuration {
             kubernetes: self.configuration.kubernetes.or(cluster.version),
             ..self.configuration.clone()
         };
         let mut summary = Summary::default();
+        let mut symptoms = Vec::new();
+        // The API server keeps what it pages through for some minutes only, so all pages are read before
+        // anything else is asked.
+        let mut pages = cluster.pods(self.namespace);
+        while let Some(page) = pages.next().await? {
+            for pod in page {
+                let around = cluster.namespace_of(&pod);
+                symptoms.extend(summary.take(&pod, &around, &configuration));
+            }
+        }
         let mut findings = Vec::new();
-        for pod in std::mem::take(&mut cluster.pods) {
-            summary.pods += 1;
-            let around = cluster.namespace_of(&pod);
-            let Some(mut verdict) = judge::judge(&pod, &around, &configuration)? else {
-                continue;
+        for symptom in symptoms {
+            let maker = match &symptom.owner {
+                Some(owner) => Some(cluster.maker(&symptom.namespace, owner.clone()).await),
+                None => None,
             };
-            summary.taking_part += 1;
-            match verdict.state {
-                State::Fine => continue,
-                State::Missing | State::Broken | State::Stopped | State::Refused => {
-                    summary.without_drain += 1;
-                }
-                State::Incomplete | State::Outdated => summary.to_know += 1,
-            }
-            let owner = cluster.owner_of(&pod).await?;
-            let (namespace, name) = read::name(&pod);
-            let patient = Patient {
-                namespace: &namespace,
-                name: &name,
-                owner: owner.as_ref(),
-                state: verdict.state,
-                begins_anew: judge::begins_anew(&pod, &around, &configuration),
-            };
-            let (mend, look) = (patient.command(), patient.looks());
-            if mend.is_none() && look.is_empty() {
-                verdict.messages.push(mend::BY_HAND.to_owned());
-            }
-            findings.push(Finding {
-                mend,
-                look,
-                namespace,
-                name,
-                verdict,
-                owner,
-            });
+            findings.push(symptom.finding(maker));
         }
         Ok((findings, summary, cluster.remarks))
+    }
+}
+
+impl Summary {
+    /// Counts a pod, and says what is to be said of it.
+    fn take(
+        &mut self,
+        pod: &Value,
+        around: &Namespace,
+        configuration: &Configuration,
+    ) -> Option<Symptom> {
+        self.pods += 1;
+        let verdict = judge::judge(pod, around, configuration)?;
+        self.taking_part += 1;
+        match verdict.state {
+            State::Fine => return None,
+            State::Missing | State::Broken | State::Stopped | State::Refused => {
+                self.without_drain += 1;
+            }
+            State::Incomplete | State::Outdated => self.to_know += 1,
+            State::Unjudged => self.not_judged += 1,
+        }
+        let (namespace, name) = read::name(pod);
+        Some(Symptom {
+            namespace,
+            name,
+            verdict,
+            owner: Owner::of(pod),
+            begins_anew: judge::begins_anew(pod, around, configuration),
+        })
+    }
+}
+
+/// What is kept of a pod that something is to be said of.
+struct Symptom {
+    namespace: String,
+    name: String,
+    verdict: Verdict,
+    /// The controller that it names.
+    owner: Option<Owner>,
+    /// Whether the webhook gives it a drain anew once the one that it has is taken back.
+    begins_anew: bool,
+}
+
+impl Symptom {
+    /// With what helps, now that it is known what makes the pod.
+    fn finding(self, maker: Option<Maker>) -> Finding {
+        let Self {
+            namespace,
+            name,
+            mut verdict,
+            begins_anew,
+            ..
+        } = self;
+        let patient = Patient {
+            namespace: &namespace,
+            name: &name,
+            maker: maker.as_ref(),
+            state: verdict.state,
+            begins_anew,
+        };
+        let (mend, look) = (patient.command(), patient.looks());
+        let help = patient.advice(mend.is_some() || !look.is_empty());
+        verdict.messages.extend(help.map(str::to_owned));
+        Finding {
+            mend,
+            look,
+            namespace,
+            name,
+            verdict,
+            owner: maker.map(|maker| maker.owner),
+        }
     }
 }

@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use super::access::in_full;
+use super::judge;
 use super::mend::Owner;
 use crate::cli::exit::{Exit, Failure};
 use crate::{KubernetesVersion, Namespace};
@@ -17,25 +18,28 @@ const PAGE: u32 = 250;
 
 /// What is known of the cluster.
 pub(super) struct Cluster {
-    /// Pods that run or are to run: not those that have ended or are about to.
-    pub(super) pods: Vec<Value>,
     pub(super) version: Option<KubernetesVersion>,
     /// What could not be asked and is done without.
     pub(super) remarks: Vec<String>,
     namespaces: HashMap<String, Namespace>,
     client: Client,
-    /// What made a ReplicaSet, by namespace and name: its pods share it.
-    makers: HashMap<(String, String), Option<Owner>>,
+    /// By namespace, kind and name of what a pod names as its owner: its pods share it.
+    makers: HashMap<(String, String, String), Maker>,
+}
+
+/// What makes a pod, and what of.
+#[derive(Clone, Debug)]
+pub(super) struct Maker {
+    /// The one that a person changes: of a ReplicaSet, the Deployment that made it.
+    pub(super) owner: Owner,
+    /// Whether its template already holds a sidecar of ours, as `drainhook inject` writes it.
+    pub(super) in_template: bool,
 }
 
 impl Cluster {
-    /// Reads pods and namespaces.
-    ///
-    /// # Errors
-    /// When the pods cannot be listed.
-    pub(super) async fn read(client: Client, only: Option<&str>) -> Result<Self, Failure> {
+    /// Reads the namespaces.
+    pub(super) async fn read(client: Client, only: Option<&str>) -> Self {
         let mut remarks = Vec::new();
-        let pods = pods(&client, only).await?;
         let namespaces = match namespaces(&client, only).await {
             Ok(namespaces) => namespaces,
             Err(error) => {
@@ -49,14 +53,26 @@ impl Cluster {
         };
         let version = client.apiserver_version().await.ok();
         let version = version.and_then(|it| it.git_version.parse().ok());
-        Ok(Self {
-            pods,
+        Self {
             version,
             remarks,
             namespaces,
             client,
             makers: HashMap::new(),
-        })
+        }
+    }
+
+    /// The pods, of one namespace or of all, page by page.
+    pub(super) fn pods(&self, only: Option<&str>) -> Pages {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+        let client = self.client.clone();
+        Pages {
+            api: match only {
+                Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+                None => Api::all_with(client, &resource),
+            },
+            next: Some(ListParams::default().limit(PAGE)),
+        }
     }
 
     /// The namespace that a pod is in.
@@ -71,31 +87,34 @@ impl Cluster {
             })
     }
 
-    /// What made a pod: its controller, or that one's where it is a ReplicaSet.
-    ///
-    /// # Errors
-    /// When the cluster does not answer.
-    pub(super) async fn owner_of(&mut self, pod: &Value) -> Result<Option<Owner>, Failure> {
-        let Some(owner) = Owner::of(pod) else {
-            return Ok(None);
-        };
-        if owner.kind != "ReplicaSet" || !owner.is_of("apps") {
-            return Ok(Some(owner));
+    /// What makes the pods of which this is the owner.
+    pub(super) async fn maker(&mut self, namespace: &str, owner: Owner) -> Maker {
+        if !owner.has_template() {
+            return Maker {
+                owner,
+                in_template: false,
+            };
         }
-        let (namespace, _) = name(pod);
-        let key = (namespace.clone(), owner.name.clone());
+        let of = |text: &str| text.to_owned();
+        let key = (of(namespace), of(&owner.kind), of(&owner.name));
         if let Some(known) = self.makers.get(&key) {
-            return Ok(Some(known.clone().unwrap_or(owner)));
+            return known.clone();
         }
-        let kind = GroupVersionKind::gvk("apps", "v1", "ReplicaSet");
-        let resource = ApiResource::from_gvk(&kind);
+        let maker = self.ask_for_maker(namespace, owner).await;
+        self.makers.insert(key, maker.clone());
+        maker
+    }
+
+    async fn ask_for_maker(&mut self, namespace: &str, owner: Owner) -> Maker {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", &owner.kind));
         let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &namespace, &resource);
-        let maker = match api.get_opt(&owner.name).await {
-            Ok(set) => set.and_then(|set| Owner::of(&serde_json::json!(set))),
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let object = match api.get_opt(&owner.name).await {
+            Ok(object) => object.map(|object| serde_json::json!(object)),
             Err(error) => {
                 let remark = format!(
-                    "ReplicaSets cannot be read, so what made them is not known: {}",
+                    "{}s cannot be read, so what made them, and of what, is not known: {}",
+                    owner.kind,
                     in_full(&error)
                 );
                 if !self.remarks.contains(&remark) {
@@ -104,8 +123,45 @@ impl Cluster {
                 None
             }
         };
-        self.makers.insert(key, maker.clone());
-        Ok(Some(maker.unwrap_or(owner)))
+        let object = object.unwrap_or_default();
+        let template = object.pointer("/spec/template");
+        Maker {
+            in_template: template.is_some_and(judge::is_injected),
+            // A DaemonSet may have an owner, too; a person changes that as the product says.
+            owner: match owner.kind.as_str() {
+                "ReplicaSet" => Owner::of(&object).unwrap_or(owner),
+                _ => owner,
+            },
+        }
+    }
+}
+
+/// Pods that run or are to run, not those that have ended or are about to: a few hundred at a time,
+/// since those of a whole cluster may be gigabytes.
+pub(super) struct Pages {
+    api: Api<DynamicObject>,
+    /// What to ask for next; nothing after the last page.
+    next: Option<ListParams>,
+}
+
+impl Pages {
+    /// The next page; nothing after the last.
+    ///
+    /// # Errors
+    /// When the pods cannot be listed.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Value>>, Failure> {
+        let Some(page) = self.next.take() else {
+            return Ok(None);
+        };
+        let list = self.api.list(&page).await.map_err(|error| {
+            let message = format!("the pods cannot be listed: {}", in_full(&error));
+            Failure::new(Exit::Unavailable, message)
+        })?;
+        let token = list.metadata.continue_;
+        let token = token.filter(|token| !token.is_empty());
+        self.next = token.map(|token| page.continue_token(&token));
+        let pods = list.items.into_iter().map(|pod| serde_json::json!(pod));
+        Ok(Some(pods.filter(is_there).collect()))
     }
 }
 
@@ -116,29 +172,6 @@ pub(super) fn name(object: &Value) -> (String, String) {
         value.unwrap_or_default().to_owned()
     };
     (text("/metadata/namespace"), text("/metadata/name"))
-}
-
-async fn pods(client: &Client, only: Option<&str>) -> Result<Vec<Value>, Failure> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-    let api: Api<DynamicObject> = match only {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let failure = |error: kube::Error| {
-        let message = format!("the pods cannot be listed: {}", in_full(&error));
-        Failure::new(Exit::Unavailable, message)
-    };
-    let mut pods = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let list = api.list(&page).await.map_err(failure)?;
-        let values = list.items.iter().map(|pod| serde_json::json!(pod));
-        pods.extend(values.filter(is_there));
-        match list.metadata.continue_ {
-            Some(token) if !token.is_empty() => page = page.continue_token(&token),
-            _ => return Ok(pods),
-        }
-    }
 }
 
 /// Whether a pod has neither ended nor been told to: nothing can be mended in it any more.

@@ -20,6 +20,7 @@ pub(super) fn text(findings: &[Finding], summary: Summary, colour: bool) -> Stri
             State::Broken | State::Stopped => ("broken", RED),
             State::Refused => ("to fix", RED),
             State::Incomplete | State::Outdated => ("to know", YELLOW),
+            State::Unjudged => ("not judged", RED),
             State::Fine => continue,
         };
         out.push_str(&format!("{}/{}\n", finding.namespace, finding.name));
@@ -58,8 +59,9 @@ pub(super) fn text(findings: &[Finding], summary: Summary, colour: bool) -> Stri
         taking_part,
         without_drain,
         to_know,
+        not_judged,
     } = summary;
-    let colours = match (without_drain, to_know) {
+    let colours = match (without_drain + not_judged, to_know) {
         (0, 0) => GREEN,
         (0, _) => YELLOW,
         _ => RED,
@@ -69,9 +71,12 @@ pub(super) fn text(findings: &[Finding], summary: Summary, colour: bool) -> Stri
     } else {
         format!("{pods} pods")
     };
-    let line = format!(
+    let mut line = format!(
         "{pods}, {taking_part} taking part, {without_drain} without a working drain, {to_know} to know"
     );
+    if not_judged > 0 {
+        line.push_str(&format!(", {not_judged} not judged"));
+    }
     out.push_str(&ink(colours, &line));
     out.push('\n');
     out
@@ -102,10 +107,15 @@ mod tests {
             finding(State::Stopped, None, &["look", "closer"]),
             finding(State::Refused, None, &[]),
         ];
-        let text = text(&findings, Summary::default(), false);
+        let summary = Summary {
+            not_judged: 2,
+            ..Summary::default()
+        };
+        let text = text(&findings, summary, false);
         let commands = "\n\nto see why it does not run:\n  look\n  closer\n\n\
                         to mend it, while the webhook is up:\n  mend\n\n0 pods";
         assert!(text.contains(commands), "{text}");
         assert!(text.contains("  broken: it is so\n"), "{text}");
+        assert!(text.ends_with(" to know, 2 not judged\n"), "{text}");
     }
 }

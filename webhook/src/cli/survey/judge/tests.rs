@@ -1,0 +1,243 @@
+use serde_json::json;
+
+use super::*;
+use crate::{InstallationDefaults, UnknownKeys};
+
+fn namespace(opts_in: bool) -> Namespace {
+    let labels = json!({ crate::NAMESPACE_LABEL: if opts_in { "enabled" } else { "no" } });
+    Namespace::from_object(&json!({"metadata": {"name": "edge", "labels": labels}}))
+}
+
+fn plain(annotations: Value) -> Value {
+    json!({
+        "metadata": {"name": "gateway", "namespace": "edge", "annotations": annotations},
+        "spec": {"containers": [{"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}]},
+    })
+}
+
+fn asks() -> Value {
+    json!({"drainhook.io/inject": "true"})
+}
+
+/// As the webhook makes it.
+fn injected() -> Value {
+    let mut pod = plain(asks());
+    let token = crate::Token::from_random(7);
+    let configuration = Configuration::default();
+    let request = Request {
+        pod: &pod,
+        namespace: None,
+        configuration: &configuration,
+        token: Some(&token),
+        origin: Origin::Admission,
+    };
+    let Decision::Inject { patch, .. } = crate::decide(&request).unwrap() else {
+        panic!("no injection");
+    };
+    json_patch::patch(&mut pod, &patch).unwrap();
+    pod
+}
+
+fn state(pod: &Value, opts_in: bool) -> Option<State> {
+    judge(pod, &namespace(opts_in), &Configuration::default()).map(|verdict| verdict.state)
+}
+
+#[test]
+fn a_pod_that_asks_and_has_none_is_found_whoever_asks_for_it() {
+    assert_eq!(state(&plain(asks()), false), Some(State::Missing));
+    assert_eq!(state(&plain(json!({})), true), Some(State::Missing));
+    assert_eq!(state(&plain(json!({})), false), None);
+    let out = plain(json!({"drainhook.io/inject": "false"}));
+    assert_eq!(state(&out, true), None);
+}
+
+#[test]
+fn a_pod_without_envoy_in_a_namespace_that_opted_in_takes_no_part() {
+    let pod = json!({
+        "metadata": {"name": "app", "namespace": "edge"},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+    });
+    assert_eq!(state(&pod, true), None);
+}
+
+#[test]
+fn what_the_webhook_has_made_is_fine() {
+    assert_eq!(state(&injected(), false), Some(State::Fine));
+}
+
+#[test]
+fn a_token_that_does_not_fit_and_a_hook_without_its_sidecar_are_broken() {
+    let mut pod = injected();
+    let header = "/spec/containers/0/lifecycle/preStop/httpGet/httpHeaders/0/value";
+    *pod.pointer_mut(header).unwrap() = json!("another");
+    assert_eq!(state(&pod, false), Some(State::Broken));
+    let mut pod = injected();
+    pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .truncate(1);
+    assert_eq!(state(&pod, false), Some(State::Broken));
+}
+
+#[test]
+fn a_sidecar_that_does_not_run_is_found_and_one_that_is_about_to_is_none() {
+    for (container, expected) in [
+        (
+            json!({"waiting": {"reason": "ImagePullBackOff"}}),
+            State::Stopped,
+        ),
+        (json!({"terminated": {"reason": "Error"}}), State::Stopped),
+        (
+            json!({"waiting": {"reason": "ContainerCreating"}}),
+            State::Fine,
+        ),
+        (json!({"running": {}}), State::Fine),
+    ] {
+        let mut pod = injected();
+        pod["status"] = json!({"containerStatuses": [{"name": NAME, "state": container}]});
+        assert_eq!(state(&pod, false), Some(expected), "{container}");
+    }
+}
+
+#[test]
+fn the_drain_of_another_version_is_to_know() {
+    let mut pod = injected();
+    let status = &mut pod["metadata"]["annotations"]["drainhook.io/status"];
+    *status = json!(status.as_str().unwrap().replace(Status::VERSION, "0.0.1"));
+    let verdict = judge(&pod, &namespace(false), &Configuration::default()).unwrap();
+    assert_eq!(verdict.state, State::Outdated);
+    assert!(
+        verdict.messages[0].contains("of drainhook 0.0.1"),
+        "{verdict:?}"
+    );
+}
+
+/// As `kubectl get` has it: the API server adds to what it was given.
+fn as_the_cluster_has_it(mut pod: Value) -> Value {
+    let mount = json!({"name": "token", "mountPath": "/var/run/secrets", "readOnly": true});
+    for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+        container["volumeMounts"] = json!([mount]);
+        container["terminationMessagePath"] = json!("/dev/termination-log");
+        if let Some(hook) = container.pointer_mut("/lifecycle/preStop/httpGet") {
+            hook["scheme"] = json!("HTTP");
+        }
+    }
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["spec"]["nodeName"] = json!("node-1");
+    pod["metadata"]["uid"] = json!("d0c5");
+    pod["status"] = json!({"phase": "Running"});
+    pod
+}
+
+#[test]
+fn a_drain_that_is_no_good_is_taken_back_and_given_anew() {
+    let mut pod = as_the_cluster_has_it(injected());
+    let header = "/spec/containers/0/lifecycle/preStop/httpGet/httpHeaders/0/value";
+    *pod.pointer_mut(header).unwrap() = json!("another");
+    assert!(begins_anew(
+        &pod,
+        &namespace(false),
+        &Configuration::default()
+    ));
+    // The command that is printed reads it as text.
+    let bare = crate::cli::uninject_text(&pod.to_string()).unwrap();
+    let bare: Value = serde_json::from_str(&bare).unwrap();
+    assert_eq!(state(&bare, false), Some(State::Missing));
+    assert_eq!(bare["spec"]["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(bare["spec"]["containers"][0]["lifecycle"], Value::Null);
+}
+
+#[test]
+fn one_that_would_get_no_drain_anew_is_not_to_be_replaced() {
+    // Nobody asks but the injection itself.
+    let mut silent = injected();
+    silent["metadata"]["annotations"]
+        .as_object_mut()
+        .unwrap()
+        .remove("drainhook.io/inject");
+    // It would be refused.
+    let mut refused = injected();
+    refused["metadata"]["annotations"]["drainhook.io/port"] = json!("80");
+    for pod in [silent, refused, plain(asks())] {
+        assert!(
+            !begins_anew(&pod, &namespace(false), &Configuration::default()),
+            "{pod:#}"
+        );
+    }
+}
+
+#[test]
+fn one_that_lacks_its_token_is_incomplete() {
+    let mut pod = plain(asks());
+    let configuration = Configuration::default();
+    let request = Request {
+        pod: &pod,
+        namespace: None,
+        configuration: &configuration,
+        token: None,
+        origin: Origin::Manifest,
+    };
+    let Decision::Inject { patch, .. } = crate::decide(&request).unwrap() else {
+        panic!("no injection");
+    };
+    json_patch::patch(&mut pod, &patch).unwrap();
+    assert_eq!(state(&pod, false), Some(State::Incomplete));
+}
+
+#[test]
+fn one_that_would_be_refused_is_told_why() {
+    let mut annotations = asks();
+    annotations["drainhook.io/port"] = json!("80");
+    let verdict = judge(
+        &plain(annotations),
+        &namespace(false),
+        &Configuration::default(),
+    );
+    let verdict = verdict.unwrap();
+    assert_eq!(verdict.state, State::Refused);
+    assert!(
+        verdict.messages[0].contains("drainhook.io/port"),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn what_the_installation_says_decides_as_in_the_webhook() {
+    let judged = |pod: &Value, configuration: &Configuration| {
+        let verdict = judge(pod, &namespace(false), configuration);
+        verdict.unwrap().state
+    };
+    let usual = Configuration::default();
+
+    // Only the installation's defaults say where the Envoy of this pod is.
+    let mut own = plain(asks());
+    own["spec"]["containers"][0] = json!({"name": "proxy", "image": "proxy:1"});
+    let defaults = InstallationDefaults::parse("envoy: proxy").unwrap();
+    let told = Configuration {
+        defaults,
+        ..Configuration::default()
+    };
+    assert_eq!(judged(&own, &usual), State::Refused);
+    assert_eq!(judged(&own, &told), State::Missing);
+
+    // What the webhook refuses must not be replaced: it would be lost.
+    let mut newer = plain(asks());
+    newer["metadata"]["annotations"]["drainhook.io/newer"] = json!("1");
+    let lenient = Configuration {
+        unknown_keys: UnknownKeys::Warn,
+        ..Configuration::default()
+    };
+    assert_eq!(judged(&newer, &usual), State::Refused);
+    assert_eq!(judged(&newer, &lenient), State::Missing);
+}
+
+#[test]
+fn a_pod_that_cannot_be_judged_is_said_and_is_not_fine() {
+    let verdict = unjudged(&DecideError::GivesAnother);
+    assert_eq!(verdict.state, State::Unjudged);
+    assert!(
+        verdict.messages[0].contains("please report it: the patch gives another pod"),
+        "{verdict:?}"
+    );
+}
