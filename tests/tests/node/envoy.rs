@@ -1,13 +1,16 @@
 //! What happens to Envoy, or to the application beside it.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use drainhook_tests::{
+    bootstrap::Bootstrap,
     gateway::Gateway,
     load::Mix,
     stage::{Deployed, play},
     wait::until,
 };
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{cut::kill_in_a_drain, judgement};
 
@@ -65,8 +68,9 @@ fn an_envoy_with_its_admin_interface_on_a_socket_is_not_waited_for_either() {
     is_not_waited_for(Gateway::new().admin_on_a_socket());
 }
 
+/// Nothing runs that the kubelet could call a hook for.
 #[test]
-fn a_pod_whose_envoy_never_came_up_is_not_held() {
+fn a_pod_whose_envoy_does_not_start_is_not_held() {
     play(async |scene| {
         let gateway = Gateway::new().replicas(1).edit(|template| {
             template["spec"]["containers"][0]["args"] = json!(["--config-yaml", "{"]);
@@ -83,6 +87,30 @@ fn a_pod_whose_envoy_never_came_up_is_not_held() {
         gateway.delete(&pod, None).await.unwrap();
         // This waits for less than the pod's grace period.
         let life = gateway.until_gone(&pod).await.unwrap();
+        println!("gone after {:?}", life.took().unwrap());
+    });
+}
+
+#[test]
+fn a_pod_whose_envoy_waits_for_its_control_plane_is_not_held() {
+    play(async |scene| {
+        let gateway = Gateway::new().replicas(1).edit(|template| {
+            let bootstrap = waits_for_its_control_plane().to_string();
+            template["spec"]["containers"][0]["args"] = json!(["--config-yaml", bootstrap]);
+        });
+        let gateway = scene.begin(gateway).await.unwrap();
+        let runs = async || {
+            let lives = gateway.lives();
+            let life = lives.first()?;
+            let state = life.container("envoy")?.state.clone()?;
+            state.running.map(|_| life.name().to_owned())
+        };
+        let pod = until("Envoy runs", runs).await.unwrap();
+        gateway.delete(&pod, None).await.unwrap();
+        // This waits for less than the pod's grace period.
+        let life = gateway.until_gone(&pod).await.unwrap();
+        assert!(!life.has_served());
+        assert!(life.asked.is_some(), "{}", life.describe());
         println!("gone after {:?}", life.took().unwrap());
     });
 }
@@ -117,8 +145,30 @@ fn is_not_waited_for(gateway: Gateway) {
     });
 }
 
+/// Its admin interface is there, its listeners are not, and the control plane never will be.
+fn waits_for_its_control_plane() -> Value {
+    let service = json!({ "envoy_grpc": { "cluster_name": "control-plane" } });
+    let resources = json!({
+        "lds_config": {
+            "resource_api_version": "V3",
+            "initial_fetch_timeout": "0s",
+            "api_config_source": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [service],
+            },
+        },
+    });
+    Bootstrap::new()
+        .admin(SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)))
+        .cluster("control-plane", SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))
+        .field("dynamic_resources", resources)
+        .field("node", json!({ "id": "test", "cluster": "test" }))
+        .value()
+}
+
 /// A probe that soon has enough.
-fn strict(path: &str, port: u16) -> serde_json::Value {
+fn strict(path: &str, port: u16) -> Value {
     json!({
         "httpGet": { "path": path, "port": port },
         "periodSeconds": 1,
