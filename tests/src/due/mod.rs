@@ -4,14 +4,16 @@
 //! here from the load generator's record alone, without a word of the sidecar: the floor has
 //! passed, the last connection arrived `quiet` ago, the last request ended `idle-quiet` ago.
 
-use std::collections::HashMap;
+mod settings;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::load::{Kind, Outcome, Record, Request};
-use crate::pod::PodSpec;
 use crate::rollout::Life;
+
+pub use settings::Settings;
 
 /// A drain ends within this of when it is due.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
@@ -22,57 +24,6 @@ pub const LATEST: Duration = Duration::from_secs(20);
 
 /// So long before its end, whatever is taken down late can make a drain seem to have ended early.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
-
-/// The settings of a drain that decide when it is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The pause before Envoy is told.
-    pub drain_delay: Duration,
-    /// The floor, after the pause.
-    pub min_drain: Duration,
-    /// How long no connection may arrive.
-    pub quiet: Duration,
-    /// How long no request may arrive on connections that are idle.
-    pub idle_quiet: Duration,
-    /// How long after the floor arrivals may hold up the end.
-    pub arrivals_timeout: Duration,
-    /// How long websockets may hold up the end when they are all that is left.
-    pub upgrade_timeout: Duration,
-    /// The bound of it all.
-    pub drain_timeout: Duration,
-}
-
-impl Settings {
-    /// The settings in the sidecar's environment; none where the pod has no sidecar.
-    pub fn of(spec: &PodSpec) -> Option<Self> {
-        let sidecar = spec
-            .all()
-            .find(|container| container.is_shutdown_manager())?;
-        let variables: HashMap<_, _> = sidecar
-            .env
-            .iter()
-            .filter_map(|variable| Some((variable.name.as_str(), variable.value.as_deref()?)))
-            .collect();
-        let duration = |name: &str, default: u64| {
-            let value = variables.get(format!("SHUTDOWN_MANAGER_{name}").as_str());
-            let value = value.and_then(|value| {
-                let seconds = value.parse().map(Duration::from_secs).ok();
-                seconds.or_else(|| humantime::parse_duration(value).ok())
-            });
-            value.unwrap_or(Duration::from_secs(default))
-        };
-        let drain_timeout = duration("DRAIN_TIMEOUT", 300);
-        Some(Settings {
-            drain_delay: duration("DRAIN_DELAY", 0),
-            min_drain: duration("MIN_DRAIN", 5),
-            quiet: duration("QUIET", 2),
-            idle_quiet: duration("IDLE_QUIET", 1),
-            arrivals_timeout: duration("ARRIVALS_TIMEOUT", 60),
-            upgrade_timeout: duration("UPGRADE_TIMEOUT", drain_timeout.as_secs()),
-            drain_timeout,
-        })
-    }
-}
 
 /// What a drain had to wait for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
