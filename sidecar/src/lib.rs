@@ -64,14 +64,17 @@ pub fn run(
                 Command::Shutdown(name) => ask(&settings, name.as_deref()).await,
             }
         }),
-        Err(error) => {
-            error!(%error, "cannot start");
-            exit::OS_ERROR
-        }
+        Err(error) => cannot_start(&error),
     }
 }
 
 async fn serve(settings: Settings) -> u8 {
+    // First of all: the first process of a container does not get a signal that it has not asked for, and
+    // one that was not heard is not sent again before the grace period is over.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return cannot_start(&error),
+    };
     let bound = match serve::bind(settings.bind, settings.port) {
         Ok(bound) => bound,
         Err(error) => {
@@ -83,14 +86,9 @@ async fn serve(settings: Settings) -> u8 {
             };
         }
     };
-    let started = Signals::catch()
-        .and_then(|signals| Ok((signals, tokio::net::TcpListener::from_std(bound)?)));
-    let (signals, listener) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            error!(%error, "cannot start");
-            return exit::OS_ERROR;
-        }
+    let listener = match tokio::net::TcpListener::from_std(bound) {
+        Ok(listener) => listener,
+        Err(error) => return cannot_start(&error),
     };
     if let Ok(address) = listener.local_addr() {
         let version = env!("CARGO_PKG_VERSION");
@@ -105,6 +103,11 @@ async fn serve(settings: Settings) -> u8 {
     }
     server.answered().await;
     exit::OK
+}
+
+fn cannot_start(error: &std::io::Error) -> u8 {
+    error!(%error, "cannot start");
+    exit::OS_ERROR
 }
 
 async fn ask(settings: &Settings, name: Option<&str>) -> u8 {

@@ -33,7 +33,7 @@ pub struct Line {
     pub round: Round,
     /// Whether the fault came when there was nothing left for it to befall: it was not tried then.
     pub too_late: bool,
-    /// For each pod that ended: seconds from the wish to the end.
+    /// For each pod that had served and ended: seconds from the wish to the end.
     pub drains: Vec<f64>,
     /// For each drain that nobody cut: seconds from when it was due to its end, by what the clients saw.
     pub late: Vec<f64>,
@@ -111,6 +111,7 @@ pub(super) async fn play(
         too_late: false,
         drains: ended
             .iter()
+            .filter(|life| life.has_served())
             .filter_map(|life| Some(life.took()?.as_secs_f64()))
             .collect(),
         late: Vec::new(),

@@ -228,19 +228,20 @@ impl<'a> Deployed<'a> {
         ready.await.with_context(|| self.standing())
     }
 
-    /// Waits until every pod is a new one and ready, and every old one is gone.
+    /// Waits until every pod is a new one and ready, and every old one is gone that had served.
+    ///
+    /// One that was told to end while it started may be there for as long as its grace period is: the first
+    /// process of a container does not get a signal that comes before it has asked for it.
     ///
     /// # Errors
-    /// When that has not come in three minutes.
+    /// When that has not come in three minutes, with where each pod stands.
     pub async fn until_rolled_out(&self) -> Result<()> {
         let rolled = until("the gateway is rolled out", async || {
             sleep(POLL).await;
             let wanted = self.wanted_when_current().await?;
-            let pods = self
-                .api()
-                .list(&ListParams::default().labels("app=gateway"))
-                .await;
-            let pods = pods.ok()?.items;
+            let all = ListParams::default().labels("app=gateway");
+            let mut pods = self.api().list(&all).await.ok()?.items;
+            pods.retain(|pod| !self.never_served(pod));
             // A pod that was deleted or evicted is ready for a while, and counts for two with its
             // successor only once that is there.
             let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod);
@@ -251,10 +252,22 @@ impl<'a> Deployed<'a> {
         let seen = until("the end of every old pod is seen", async || {
             sleep(POLL).await;
             let lives = self.lives();
-            let over = |life: &Life| life.deleted.is_none() || life.is_over();
+            let over = |life: &Life| {
+                life.deleted.is_none()
+                    || life.is_over()
+                    || (life.gone.is_none() && !life.has_served())
+            };
             lives.iter().all(over).then_some(())
         });
         seen.await.with_context(|| self.standing())
+    }
+
+    /// Whether a pod was told to end before it was ever ready.
+    fn never_served(&self, pod: &Pod) -> bool {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let life = self.witness.life(name);
+        let served = life.is_none_or(|life| life.has_served());
+        pod.metadata.deletion_timestamp.is_some() && !is_ready(pod) && !served
     }
 
     /// Where each of its pods stands, a line for each: for whoever has waited in vain.
