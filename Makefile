@@ -86,6 +86,10 @@ mutants: ## change the two cores in each small way: does a test notice? needs ca
 	$(CARGO) mutants --package shutdown-manager --file 'sidecar/src/drain/**' --output target/mutants/sidecar -- --lib
 	$(CARGO) mutants --package drainhook-webhook --output target/mutants/webhook -- --lib --test goldens --test properties
 
+.PHONY: deny
+deny: ## licences, sources and advisories of all dependencies; needs cargo-deny and the network
+	$(CARGO) deny --locked check
+
 .PHONY: size
 size: sidecar ## is the sidecar small and static?
 	@binary=target/$(SIDECAR_DIR)sidecar/shutdown-manager; \

@@ -39,11 +39,14 @@ target_of() {
     esac
 }
 
-# ring has some C and assembly; the rest is Rust, which links without a C toolchain.
+# ring and jemalloc are C and assembly; the rest is Rust, which links without a C toolchain.
 toolchain() {
     case $1 in
     x86_64-*) export CC_x86_64_unknown_linux_musl=${CC_x86_64_unknown_linux_musl:-gcc} ;;
     aarch64-*)
+        # The allocator of drainhook is built for one size of pages, and ends on a kernel with larger
+        # ones. arm64 has kernels with 4, 16 and 64 KiB.
+        export JEMALLOC_SYS_WITH_LG_PAGE=16
         if [ "$(uname -m)" = aarch64 ]; then
             export CC_aarch64_unknown_linux_musl=${CC_aarch64_unknown_linux_musl:-gcc}
         else

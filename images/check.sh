@@ -53,6 +53,13 @@ starts() {
         return
     fi
     echo "$2: $($emulator "$binary" --version)"
+    [ "$1" = drainhook ] || return 0
+    # Asked to, jemalloc tells its settings first; no other allocator answers.
+    if ! _RJEM_MALLOC_CONF=confirm_conf:true $emulator "$binary" --version 2>&1 \
+        | grep -q -- "--with-malloc-conf.*oversize_threshold"; then
+        echo "$binary does not run on jemalloc with the settings of .cargo/config.toml" >&2
+        exit 1
+    fi
 }
 for architecture in "${architectures[@]}"; do
     for program in drainhook shutdown-manager; do starts "$program" "$architecture"; done

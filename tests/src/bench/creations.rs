@@ -125,6 +125,11 @@ impl Creations {
 }
 
 impl Created {
+    /// Creations that failed, or pods that came without their drain.
+    pub fn failed(&self) -> usize {
+        self.failures.len()
+    }
+
     /// The table, as docs/benchmarks.md has it.
     pub fn report(&self) -> String {
         let mut out = String::new();

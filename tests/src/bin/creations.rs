@@ -38,6 +38,12 @@ async fn main() -> Result<()> {
         within,
         replicas,
     };
-    print!("{}", creations.run().await?.report());
+    let created = creations.run().await?;
+    print!("{}", created.report());
+    ensure!(
+        created.failed() == 0,
+        "{} of {pods} creations failed",
+        created.failed()
+    );
     Ok(())
 }
