@@ -130,12 +130,13 @@ async fn a_lost_node_turns_unready_and_the_other_stays() {
             .find(|condition| condition.type_ == "Ready")?;
         Some(ready.status)
     };
-    until("node-1 is no longer ready", async || {
-        (ready("node-1").await? == "Unknown").then_some(())
+    // On a machine that is busy enough the other one may come late with its word for a while.
+    until("node-1 is no longer ready, and node-2 is", async || {
+        let [lost, other] = [ready("node-1").await?, ready("node-2").await?];
+        (lost == "Unknown" && other == "True").then_some(())
     })
     .await
     .unwrap();
-    assert_eq!(ready("node-2").await.as_deref(), Some("True"));
 }
 
 fn server(scene: &Scene<'_>, name: &str, node: &str) -> Value {
