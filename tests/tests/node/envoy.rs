@@ -167,12 +167,12 @@ fn waits_for_its_control_plane() -> Value {
         .value()
 }
 
-/// A probe that soon has enough.
+/// A probe that soon has enough, but does not take a machine that is busy for one that hangs.
 fn strict(path: &str, port: u16) -> Value {
     json!({
         "httpGet": { "path": path, "port": port },
         "periodSeconds": 1,
-        "timeoutSeconds": 2,
+        "timeoutSeconds": 5,
         "failureThreshold": 3,
     })
 }
