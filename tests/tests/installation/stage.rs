@@ -1,6 +1,7 @@
 //! What every test here begins with: a cluster with our images on its nodes, and nothing installed.
 
 use std::{
+    env,
     io::Write,
     path::Path,
     process::{Command, Stdio},
@@ -136,11 +137,18 @@ impl Stage {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs a command line of the shell's, with the kubectl of the tests, on the cluster of the tests.
+    /// Runs a command line of the shell's, with the kubectl of the tests and our own command line, on the
+    /// cluster of the tests.
     pub(crate) fn shell(&self, line: &str) {
         let kubectl = self.access.kubectl().unwrap();
-        let directory = Path::new(kubectl.get_program()).parent().unwrap().display();
-        let path = format!("{directory}:{}", std::env::var("PATH").unwrap_or_default());
+        let drainhook = product::drainhook().unwrap();
+        let mut places = Vec::new();
+        for program in [Path::new(kubectl.get_program()), drainhook] {
+            places.push(program.parent().unwrap().to_owned());
+        }
+        let usual = env::var_os("PATH").unwrap_or_default();
+        places.extend(env::split_paths(&usual));
+        let path = env::join_paths(places).unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", line]).env("PATH", path);
         let output = shell

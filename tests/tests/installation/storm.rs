@@ -1,6 +1,6 @@
 //! Envoys roll under load while the webhook itself is in trouble. No client may notice either.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use drainhook_tests::{
     cluster::Cordon,
@@ -17,6 +17,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::stage::{GATEWAYS, Stage};
 
@@ -95,6 +96,7 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
         .unwrap();
     let gateway = stage.gateway(2);
     gateway.deploy().await.unwrap();
+    deploy_injected(&stage, "kept");
     assert_eq!(stage.check(&[]).status, 0);
 
     stage.kubectl("scale deployment/drainhook -n drainhook --replicas=0");
@@ -130,9 +132,14 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
     assert!(
         check
             .out
-            .contains("3 taking part, 3 without a working drain"),
+            .contains("4 taking part, 3 without a working drain, 1 to know"),
         "{check:?}"
     );
+    // What is in a template is made again by a restart.
+    let again = format!(
+        "kubectl get deployment/kept -n {GATEWAYS} -o yaml | drainhook uninject - | kubectl replace -f -"
+    );
+    assert!(check.out.contains(&again), "{check:?}");
     let json = stage.check(&["--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["summary"]["withoutDrain"], 3, "{json:#}");
@@ -144,15 +151,48 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
         stage.shell(command.as_str().unwrap());
     }
     gateway.until_rolled_out().await.unwrap();
+    rolled_out(&stage, "kept");
     let mended = stage.check(&[]);
     assert_eq!(mended.status, 0, "{mended:?}");
     assert!(
         mended
             .out
-            .contains("3 taking part, 0 without a working drain"),
+            .contains("4 taking part, 0 without a working drain, 0 to know"),
         "{mended:?}"
     );
     stage.leave();
+}
+
+/// Deploys a gateway whose template holds its drain already, as `drainhook inject` of an older version
+/// has written it.
+fn deploy_injected(stage: &Stage, name: &str) {
+    let mut deployment = stage.gateway(1).deployment();
+    deployment["metadata"]["name"] = json!(name);
+    for labels in [
+        "/spec/selector/matchLabels",
+        "/spec/template/metadata/labels",
+    ] {
+        *deployment.pointer_mut(labels).unwrap() = json!({ "app": name });
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("gateway.json");
+    fs::write(&path, deployment.to_string()).unwrap();
+    let path = path.display().to_string();
+    let image = stage.images.sidecar.reference();
+    let injected = stage.drainhook(&["inject", "--image", image, "-f", &path]);
+    assert_eq!(injected.status, 0, "{injected:?}");
+    let version = |version: &str| format!(r#"\"version\":\"{version}\""#);
+    let ours = version(env!("CARGO_PKG_VERSION"));
+    assert!(injected.out.contains(&ours), "{injected:?}");
+    fs::write(&path, injected.out.replace(&ours, &version("0.0.1"))).unwrap();
+    stage.kubectl(&format!("apply --filename={path}"));
+    rolled_out(stage, name);
+}
+
+fn rolled_out(stage: &Stage, name: &str) {
+    stage.kubectl(&format!(
+        "rollout status deployment/{name} -n {GATEWAYS} --timeout=180s"
+    ));
 }
 
 /// Waits for the end of a rollout, and takes down that each new pod has its drain.

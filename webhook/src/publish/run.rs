@@ -97,7 +97,7 @@ async fn scrape(State(publishing): State<Arc<Publishing>>) -> impl IntoResponse 
 /// One line for each thing that is worth to be known.
 fn detail(facts: &PublisherFacts) -> String {
     let mut page = match facts.phase {
-        Some(phase) => format!("phase: {}, {} CAs trusted\n", phase.label(), facts.trusted),
+        Some(phase) => format!("phase: {}, CAs trusted: {}\n", phase.label(), facts.trusted),
         None => "phase: the Secret was neither seen nor written yet\n".to_owned(),
     };
     if !facts.missing.is_empty() {
