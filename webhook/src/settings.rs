@@ -106,10 +106,9 @@ pub(crate) fn contradictions(defaults: &InstallationDefaults) -> Vec<String> {
         namespace: None,
         defaults: Some(&configuration.defaults),
     };
-    let mut warnings = Vec::new();
-    contradiction(&layers.settings(&mut warnings))
-        .into_iter()
-        .collect()
+    let settings = layers.settings(&mut Vec::new());
+    let of = |group: Group| group.contradiction(&settings);
+    Group::ALL.into_iter().filter_map(of).collect()
 }
 
 /// Resolves all settings. Faults of single values of the pod are not repeated here: see
@@ -130,26 +129,26 @@ pub(crate) fn resolve(
         defaults: Some(&configuration.defaults),
     };
     let mut settings = all.settings(&mut warnings);
-    if let Some(said) = contradiction(&settings) {
-        // Only what the pod itself says may deny it: the defaults of others give way one by one.
-        let without_namespace = Layers {
-            namespace: None,
-            ..all
+    // Only what the pod itself says may deny it: the defaults of others give way one by one.
+    let without_namespace = Layers {
+        namespace: None,
+        ..all
+    };
+    let pod_alone = Layers {
+        namespace: None,
+        defaults: None,
+        ..all
+    };
+    for group in Group::ALL {
+        let Some(said) = group.contradiction(&settings) else {
+            continue;
         };
-        let pod_alone = Layers {
-            namespace: None,
-            defaults: None,
-            ..all
-        };
-        let mut ignored = Vec::new();
-        let consistent = [without_namespace, pod_alone].iter().find_map(|layers| {
-            let other = layers.settings(&mut ignored);
-            contradiction(&other).is_none().then_some(other)
-        });
-        match consistent {
+        let others = [without_namespace, pod_alone].map(|layers| layers.settings(&mut Vec::new()));
+        let mut others = others.into_iter();
+        match others.find(|other| group.contradiction(other).is_none()) {
             Some(other) => {
                 warnings.push(format!("defaults passed over, because with them {said}"));
-                settings.take_drain_bounds(other);
+                group.take(&mut settings, other);
             }
             None => faults.push(Fault::new(RejectReason::Contradiction, said)),
         }
@@ -187,36 +186,75 @@ fn unknown_namespace_keys(namespace: &Namespace) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong between settings, each of which is right by itself.
-fn contradiction(settings: &Settings) -> Option<String> {
+/// Settings that are right one by one and may be wrong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    Drain,
+    Cpu,
+    Memory,
+}
+
+impl Group {
+    const ALL: [Self; 3] = [Self::Drain, Self::Cpu, Self::Memory];
+
+    fn contradiction(self, settings: &Settings) -> Option<String> {
+        let over = |what: &str, request: &Quantity, limit: Option<&Quantity>| {
+            let limit = limit.filter(|limit| request.exceeds(limit))?;
+            Some(format!(
+                "{what}-request {request} is more than {what}-limit {limit}: lower the request or \
+                 raise the limit"
+            ))
+        };
+        match self {
+            Self::Drain => over_full(settings),
+            Self::Cpu => {
+                let limit = settings.cpu_limit.as_ref().map(|limit| &limit.value);
+                over("cpu", &settings.cpu_request.value, limit)
+            }
+            Self::Memory => {
+                let limit = &settings.memory_limit.value;
+                over("memory", &settings.memory_request.value, Some(limit))
+            }
+        }
+    }
+
+    /// Takes over what [`Group::contradiction`] looks at.
+    fn take(self, settings: &mut Settings, other: Settings) {
+        match self {
+            Self::Drain => {
+                settings.drain_timeout = other.drain_timeout;
+                settings.drain_delay = other.drain_delay;
+                settings.min_drain = other.min_drain;
+                settings.wait_for = other.wait_for;
+                settings.check_delay = other.check_delay;
+            }
+            Self::Cpu => {
+                settings.cpu_request = other.cpu_request;
+                settings.cpu_limit = other.cpu_limit;
+            }
+            Self::Memory => {
+                settings.memory_request = other.memory_request;
+                settings.memory_limit = other.memory_limit;
+            }
+        }
+    }
+}
+
+/// A drain whose bound would be reached before it could begin to look.
+fn over_full(settings: &Settings) -> Option<String> {
     let (delay, bound) = (settings.drain_delay.value, settings.drain_timeout.value);
     let (name, floor) = match settings.wait_for.value {
         WaitFor::Quiet => ("min-drain", settings.min_drain.value),
         WaitFor::Connections => ("check-delay", settings.check_delay.value),
     };
-    if delay + floor >= bound {
-        return Some(format!(
+    (delay + floor >= bound).then(|| {
+        format!(
             "drain-delay {} and {name} {} fill drain-timeout {}: make drain-timeout longer",
             value::duration_text(delay),
             value::duration_text(floor),
             value::duration_text(bound),
-        ));
-    }
-    let over = |request: &Quantity, limit: &Quantity, what: &str| {
-        request.exceeds(limit).then(|| {
-            format!("{what}-request {request} is more than {what}-limit {limit}: lower it")
-        })
-    };
-    if let Some(limit) = &settings.cpu_limit
-        && let Some(said) = over(&settings.cpu_request.value, &limit.value, "cpu")
-    {
-        return Some(said);
-    }
-    over(
-        &settings.memory_request.value,
-        &settings.memory_limit.value,
-        "memory",
-    )
+        )
+    })
 }
 
 /// An image that a pod or a namespace chose is taken only where the installation allows it.
@@ -251,17 +289,24 @@ fn choose_image(
 }
 
 impl Settings {
-    /// Takes over what [`contradiction`] looks at.
-    fn take_drain_bounds(&mut self, other: Self) {
-        self.drain_timeout = other.drain_timeout;
-        self.drain_delay = other.drain_delay;
-        self.min_drain = other.min_drain;
-        self.wait_for = other.wait_for;
-        self.check_delay = other.check_delay;
-        self.cpu_request = other.cpu_request;
-        self.cpu_limit = other.cpu_limit;
-        self.memory_request = other.memory_request;
-        self.memory_limit = other.memory_limit;
+    /// What the pod has said in vain: keys of the other way to wait. Defaults are for both.
+    pub(crate) fn in_vain(&self) -> Vec<String> {
+        let other_way: &[Key] = match self.wait_for.value {
+            WaitFor::Quiet => &[Key::CheckDelay, Key::CheckInterval],
+            WaitFor::Connections => &[
+                Key::MinDrain,
+                Key::Quiet,
+                Key::IdleQuiet,
+                Key::ArrivalsTimeout,
+                Key::UpgradeTimeout,
+            ],
+        };
+        let said = |key: &&Key| matches!(self.shown(**key), Some((_, Source::Pod)));
+        other_way
+            .iter()
+            .filter(said)
+            .map(|key| key.full())
+            .collect()
     }
 
     /// The grace period that a drain of this length needs, in seconds.

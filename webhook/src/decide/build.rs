@@ -14,10 +14,10 @@ use crate::foreign;
 use crate::hook::{self, HookForm};
 use crate::message::{fit, printable, quoted};
 use crate::pod::{Container, DEFAULT_GRACE, List, Pod};
-use crate::settings::{Settings, Source};
+use crate::settings::{Settings, Source, Sourced};
 use crate::sidecar::{self, Blueprint, Identity};
 use crate::status::Status;
-use crate::value::{DrainListeners, LOWEST_PORT, Mode, PreStop, duration_text};
+use crate::value::{DrainListeners, LOWEST_PORT, Mode, PreStop, WaitFor, duration_text};
 
 /// Envoy's own `--drain-time-s` where its command line has none.
 const USUAL_DRAIN_TIME: u64 = 600;
@@ -286,6 +286,7 @@ fn tell(case: &mut Case<'_>, envoys: &[Envoy<'_>]) {
             duration_text(settings.min_drain.value)
         ));
     }
+    tell_of_settings(case);
     tell_of_meshes(case);
     for envoy in envoys {
         let drain_time = envoy.arguments.drain_time.unwrap_or(USUAL_DRAIN_TIME);
@@ -297,6 +298,35 @@ fn tell(case: &mut Case<'_>, envoys: &[Envoy<'_>]) {
                 quoted(envoy.container.name)
             ));
         }
+    }
+}
+
+/// Settings that do less than whoever wrote them may think.
+fn tell_of_settings(case: &mut Case<'_>) {
+    let settings = case.settings;
+    let in_vain = settings.in_vain();
+    if !in_vain.is_empty() {
+        let has = if in_vain.len() == 1 { "has" } else { "have" };
+        case.warn(format!(
+            "{} {has} no effect with {}: \"{}\"",
+            in_vain.join(", "),
+            Key::WaitFor.full(),
+            settings.wait_for.value.as_str()
+        ));
+    }
+    let bound = settings.drain_timeout.value;
+    let longer = |wanted: &&Sourced<Duration>| wanted.value > bound && wanted.source == Source::Pod;
+    let quiet = settings.wait_for.value == WaitFor::Quiet;
+    if let Some(wanted) = settings.upgrade_timeout.as_ref().filter(longer)
+        && quiet
+    {
+        case.warn(format!(
+            "{} {} is longer than drain-timeout {}, which ends the drain before: make drain-timeout \
+             longer",
+            Key::UpgradeTimeout.full(),
+            duration_text(wanted.value),
+            duration_text(bound)
+        ));
     }
 }
 

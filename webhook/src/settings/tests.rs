@@ -139,6 +139,53 @@ fn the_sidecar_is_told_what_differs_from_its_own_defaults() {
 }
 
 #[test]
+fn all_that_contradicts_is_told_at_once_and_defaults_give_way_where_they_are_the_reason() {
+    let pod = [
+        ("drainhook.io/min-drain", "300s"),
+        ("drainhook.io/memory-request", "64Mi"),
+        ("drainhook.io/cpu-limit", "1m"),
+    ];
+    let all = resolved(&pod, &[], "");
+    assert_eq!(all.faults.len(), 3, "{:?}", all.faults);
+    // The namespace's own are no fault of the pod's, and what is right of them stays.
+    let namespace = [
+        ("drainhook.io/drain-timeout", "2s"),
+        ("drainhook.io/memory-limit", "16Mi"),
+    ];
+    let some = resolved(&pod[1..], &namespace, "");
+    let faults: Vec<_> = some
+        .faults
+        .iter()
+        .map(|fault| &fault.message[..3])
+        .collect();
+    assert_eq!(faults, ["cpu", "mem"]);
+    assert_eq!(some.warnings.len(), 1, "{:?}", some.warnings);
+    assert_eq!(some.settings.drain_timeout.source, Source::BuiltIn);
+}
+
+#[test]
+fn what_is_said_for_the_other_way_to_wait_is_said_in_vain() {
+    let of = |pod: &[(&str, &str)]| resolved(pod, &[], "check-delay: 9s").settings.in_vain();
+    assert_eq!(of(&[]), [""; 0]);
+    assert_eq!(
+        of(&[
+            ("drainhook.io/check-interval", "9s"),
+            ("drainhook.io/quiet", "9s")
+        ]),
+        ["drainhook.io/check-interval"]
+    );
+    assert_eq!(
+        of(&[
+            ("drainhook.io/wait-for", "connections"),
+            ("drainhook.io/check-interval", "9s"),
+            ("drainhook.io/quiet", "9s"),
+            ("drainhook.io/min-open-connections", "2"),
+        ]),
+        ["drainhook.io/quiet"]
+    );
+}
+
+#[test]
 fn requests_above_limits_are_refused() {
     let pod = [("drainhook.io/memory-request", "64Mi")];
     assert!(
