@@ -356,4 +356,16 @@ mod tests {
         assert!(!namespace("disabled"));
         assert!(!Namespace::default().opts_in());
     }
+
+    #[test]
+    fn values_at_hand_are_defaults_as_those_of_a_file_are() {
+        let pairs = [("drain-timeout", "60s"), ("drainhook.io/quiet", "3s")];
+        let defaults = InstallationDefaults::from_pairs(pairs).unwrap();
+        assert_eq!(
+            defaults,
+            InstallationDefaults::parse("{drain-timeout: 60s, quiet: 3s}").unwrap()
+        );
+        assert_eq!(defaults.value(Key::DrainTimeout), Some("60s"));
+        assert!(InstallationDefaults::from_pairs([("quiet", "3")]).is_err());
+    }
 }

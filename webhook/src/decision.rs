@@ -340,6 +340,23 @@ mod tests {
     }
 
     #[test]
+    fn every_decision_is_told_in_words_of_its_own() {
+        let inject = Action::ALL.iter().map(|action| Decision::Inject {
+            action: *action,
+            patch: Patch::default(),
+            warnings: Vec::new(),
+        });
+        let skip = SkipReason::ALL.iter().map(|reason| Decision::Skip {
+            reason: *reason,
+            warnings: Vec::new(),
+        });
+        let all: Vec<Decision> = inject.chain(skip).collect();
+        let words: BTreeSet<_> = all.iter().map(Decision::in_words).collect();
+        assert_eq!(words.len(), all.len());
+        assert!(words.iter().all(|words| words.contains(' ')), "{words:?}");
+    }
+
+    #[test]
     fn a_token_is_not_in_debug_output() {
         let token = Token::from_random(0x1234);
         assert_eq!(token.reveal(), "00000000000000000000000000001234");

@@ -372,6 +372,63 @@ mod tests {
     }
 
     #[test]
+    fn a_new_item_moves_what_stood_there_and_each_change_is_told_where_it_then_is() {
+        let pod = json!({"items": [{"name": "a"}], "value": 1});
+        let patch: Vec<PatchOperation> = serde_json::from_value(json!([
+            {"op": "add", "path": "/items/0", "value": {"name": "b"}},
+            {"op": "add", "path": "/value", "value": 2},
+            {"op": "replace", "path": "/items/1/name", "value": "c"},
+            {"op": "remove", "path": "/items/1"},
+        ]))
+        .unwrap();
+        let changes = changes(&pod, &patch).into_iter();
+        let shown: Vec<_> = changes
+            .map(|change| (change.place, change.before, change.after))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("items[b]".to_owned(), None, Some(json!({"name": "b"}))),
+                ("value".to_owned(), Some(json!(1)), Some(json!(2))),
+                (
+                    "items[c].name".to_owned(),
+                    Some(json!("a")),
+                    Some(json!("c"))
+                ),
+                ("items[c]".to_owned(), Some(json!({"name": "c"})), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn why_the_sidecar_is_native_or_not_is_told() {
+        for (because, words) in [
+            (
+                NativeBecause::Asked(Source::Pod),
+                "asked for by the pod's drainhook.io/mode",
+            ),
+            (
+                NativeBecause::HasOthers,
+                "the pod has native sidecars already",
+            ),
+            (
+                NativeBecause::WasNative,
+                "the one that is there is native too",
+            ),
+            (
+                NativeBecause::Cluster("1.31".parse().unwrap()),
+                "the cluster is Kubernetes 1.31",
+            ),
+            (
+                NativeBecause::ClusterUnknown,
+                "which Kubernetes it is for is not known; native sidecars are for 1.32 and later",
+            ),
+        ] {
+            assert_eq!(native_because(because), words);
+        }
+    }
+
+    #[test]
     fn all_that_is_to_be_fixed_is_named() {
         let explanation = explained(&pod(&json!({
             "drainhook.io/inject": "true", "drainhook.io/quite": "3s", "drainhook.io/port": "80",

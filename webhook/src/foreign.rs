@@ -96,3 +96,66 @@ pub(crate) fn image_name(image: &str) -> &str {
     let last = repository.rsplit('/').next().unwrap_or(repository);
     last.split(':').next().unwrap_or(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pod::Pod;
+
+    fn found(name: &str, image: &str, words: &[&str]) -> Option<Foreign> {
+        let container = json!({"name": name, "image": image, "command": words});
+        let pod = json!({"spec": {"containers": [container]}});
+        let pod = Pod::read(&pod).unwrap_or_else(|faults| panic!("{faults:?}"));
+        of_container(&pod.containers[0])
+    }
+
+    #[test]
+    fn a_manager_is_known_by_its_program_or_its_image_or_its_name() {
+        use Foreign::{ContourManager, EnvoyGatewayManager, Marin3rManager};
+        let manages = |name, image, program| found(name, image, &[program, "shutdown-manager"]);
+        for (name, image, program, product) in [
+            ("m", "mirror/other:1", "/bin/contour", ContourManager),
+            (
+                "m",
+                "ghcr.io/projectcontour/contour:v1.33.8",
+                "/run",
+                ContourManager,
+            ),
+            ("m", "mirror/other:1", "envoy-gateway", EnvoyGatewayManager),
+            (
+                "m",
+                "envoyproxy/gateway:v1.5.0",
+                "/run",
+                EnvoyGatewayManager,
+            ),
+            ("m", "mirror/envoy-gateway", "/run", EnvoyGatewayManager),
+            ("m", "quay.io/3scale/marin3r:v0.13", "/run", Marin3rManager),
+            ("m", "mirror/other:1", "/usr/bin/marin3r", Marin3rManager),
+            ("envoy-shtdn-mgr", "mirror/other:1", "/run", Marin3rManager),
+        ] {
+            let what = format!("{name} {image} {program}");
+            assert_eq!(manages(name, image, program), Some(product), "{what}");
+            assert_eq!(found(name, image, &[program, "serve"]), None, "{what}");
+        }
+        assert_eq!(manages("m", "mirror/other:1", "/run"), None);
+    }
+
+    #[test]
+    fn a_meshs_proxy_is_known_by_its_name_or_its_image() {
+        use Foreign::{ConsulDataplane, IstioProxy, KumaSidecar, LinkerdProxy};
+        for (name, image, product) in [
+            ("istio-proxy", "mirror/other:1", Some(IstioProxy)),
+            ("p", "docker.io/istio/proxyv2:1.29.0", Some(IstioProxy)),
+            ("linkerd-proxy", "mirror/other:1", Some(LinkerdProxy)),
+            ("kuma-sidecar", "mirror/other:1", Some(KumaSidecar)),
+            ("p", "kumahq/kuma-dp@sha256:abc", Some(KumaSidecar)),
+            ("consul-dataplane", "mirror/other:1", Some(ConsulDataplane)),
+            ("p", "hashicorp/consul-dataplane:1.9", Some(ConsulDataplane)),
+            ("p", "mirror/other:1", None),
+        ] {
+            assert_eq!(found(name, image, &[]), product, "{name} {image}");
+        }
+    }
+}

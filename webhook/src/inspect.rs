@@ -155,4 +155,55 @@ mod tests {
         ]}});
         assert!(injection_faults(&pod)[0].contains("not there"));
     }
+
+    #[test]
+    fn one_hook_that_drains_is_enough_wherever_it_stands() {
+        let drain = hook("/shutdown", 8090, "t");
+        let wait = hook("/wait", 8090, "t");
+        let own = json!({"exec": {"command": ["shutdown-manager", "shutdown"]}});
+        let elsewhere = json!({"httpGet": {"path": "/bye", "port": 80}});
+        for (hooks, is_drained) in [
+            ([&drain, &wait], true),
+            ([&wait, &drain], true),
+            ([&own, &wait], true),
+            ([&wait, &own], true),
+            ([&wait, &wait], false),
+            ([&elsewhere, &wait], false),
+        ] {
+            let mut pod = pod("t", hooks[0].clone(), 305);
+            let app = json!({"name": "app", "lifecycle": {"preStop": hooks[1]}});
+            pod["spec"]["containers"].as_array_mut().unwrap().push(app);
+            let faults = injection_faults(&pod);
+            assert_eq!(faults.is_empty(), is_drained, "{hooks:?}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn on_the_nodes_network_a_hook_must_ask_the_loopback_address() {
+        let mut pod = pod("t", hook("/shutdown", 8090, "t"), 305);
+        assert_eq!(injection_faults(&pod), [""; 0]);
+        pod["spec"]["hostNetwork"] = json!(true);
+        assert!(
+            injection_faults(&pod)
+                .concat()
+                .contains("the node's address")
+        );
+        pod["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"]["host"] =
+            json!("127.0.0.1");
+        assert_eq!(injection_faults(&pod), [""; 0]);
+    }
+
+    #[test]
+    fn the_grace_period_must_hold_the_bound_and_its_reserve() {
+        let faults = |grace| injection_faults(&pod("t", hook("/shutdown", 8090, "t"), grace));
+        assert_eq!(faults(305), [""; 0]);
+        assert!(faults(304).concat().ends_with("305 is needed"));
+    }
+
+    #[test]
+    fn one_that_was_written_by_hand_is_its_authors_matter() {
+        let mut pod = pod("t", hook("/shutdown", 9000, "other"), 30);
+        pod["spec"]["containers"][1]["args"] = json!(["serve", "--serve-port=9000"]);
+        assert_eq!(injection_faults(&pod), [""; 0]);
+    }
 }

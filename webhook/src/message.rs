@@ -125,6 +125,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_of_more_than_six_names_is_cut() {
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        assert_eq!(list(&names[..6]), "a, b, c, d, e and f");
+        assert_eq!(list(&names), "a, b, c, d, e, f and 1 more");
+    }
+
+    #[test]
     fn control_characters_and_foreign_scripts_are_escaped() {
         assert_eq!(quoted("a\n\u{202e}b"), r#""a\u{a}\u{202e}b""#);
     }

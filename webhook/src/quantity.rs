@@ -171,6 +171,21 @@ mod tests {
             ("1Mi", "1048576"),
             ("1k", "1e3"),
             (".5", "500m"),
+            ("1u", "1000n"),
+            ("1m", "1000u"),
+            ("1M", "1000k"),
+            ("1G", "1000M"),
+            ("1T", "1000G"),
+            ("1P", "1000T"),
+            ("1E", "1000P"),
+            ("1Ki", "1024"),
+            ("1Gi", "1024Mi"),
+            ("1Ti", "1024Gi"),
+            ("1Pi", "1024Ti"),
+            ("1Ei", "1024Pi"),
+            ("1e-3", "1m"),
+            ("2E0", "2"),
+            ("+1", "1"),
         ] {
             assert!(quantity(one).equals(&quantity(other)), "{one} and {other}");
         }
@@ -217,15 +232,19 @@ mod tests {
             "m",
             "1 Mi",
             "1mi",
+            ".",
+            "+",
             "1.2.3",
             "--1",
             "1e",
             "1e99",
             "ten",
+            "9".repeat(19).as_str(),
             "9".repeat(40).as_str(),
         ] {
             assert!(Quantity::parse(text).is_err(), "{text}");
         }
+        assert!(Quantity::parse(&"9".repeat(18)).is_ok());
     }
 
     #[test]

@@ -151,6 +151,19 @@ mod tests {
     }
 
     #[test]
+    fn the_status_of_a_pod_is_read_and_written_where_there_is_one() {
+        let mut status = Status::begin();
+        let mut pod = json!({"metadata": {"annotations": {STATUS: status.text()}}});
+        status.add("/spec/x".into());
+        status.write_to(&mut pod);
+        assert_eq!(Status::of(&pod), Some(status.clone()));
+        assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+        let mut bare = json!({"metadata": {"annotations": {}}});
+        status.write_to(&mut bare);
+        assert_eq!(bare, json!({"metadata": {"annotations": {}}}));
+    }
+
+    #[test]
     fn the_first_original_is_kept() {
         let mut status = Status::default();
         status.change(

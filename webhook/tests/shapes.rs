@@ -124,3 +124,148 @@ fn a_hook_that_asked_the_sidecars_port_before_there_was_one_is_given_back_as_it_
     assert_eq!(hook["httpHeaders"][0]["value"], token.reveal());
     assert_eq!(uninject(&created).unwrap().unwrap().pod, pod);
 }
+
+#[test]
+fn what_is_no_pod_is_refused_only_where_it_asked_itself() {
+    let mut pod = json!({"metadata": {"name": "odd"}, "spec": {"containers": "none"}});
+    let namespace = Namespace::from_object(&json!({
+        "metadata": {"name": "edge", "labels": {"drainhook.io/inject": "enabled"}},
+    }));
+    // The API server itself says what is wrong with it.
+    assert_eq!(decision_in(Some(&namespace), &pod).reason(), "unfit");
+    pod["metadata"]["annotations"] = json!({"drainhook.io/inject": "true"});
+    assert_eq!(decision_in(Some(&namespace), &pod).reason(), "malformed");
+}
+
+#[test]
+fn an_injection_whose_status_was_lost_is_taken_back_as_far_as_it_can_be_told() {
+    let pod = json!({
+        "metadata": {"annotations": {"drainhook.io/inject": "true"}},
+        "spec": {"containers": [{"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}]},
+    });
+    let Decision::Inject { patch, .. } = decision(&pod) else {
+        panic!("no injection");
+    };
+    let mut injected = support::apply(&pod, &json!(patch)).unwrap();
+    let annotations = injected["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.shift_remove("drainhook.io/status").unwrap();
+    let removal = uninject(&injected).unwrap().unwrap();
+    assert!(
+        removal.warnings[0].contains("is missing or broken"),
+        "{:?}",
+        removal.warnings
+    );
+    let containers = removal.pod["spec"]["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 1);
+    assert!(
+        containers[0].pointer("/lifecycle/preStop").is_none(),
+        "{containers:?}"
+    );
+}
+
+#[test]
+fn a_sidecar_that_was_written_by_hand_is_not_taken_away() {
+    let written = json!([
+        {"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"},
+        {
+            "name": "shutdown-manager", "image": "example/shutdown-manager:1",
+            "args": ["serve", "--serve-port=9000"],
+        },
+    ]);
+    let mut pod = json!({"metadata": {}, "spec": {"containers": written}});
+    assert_eq!(uninject(&pod).unwrap(), None);
+    // Whatever a status says that was left behind.
+    pod["metadata"]["annotations"] = json!({"drainhook.io/status": "{\"version\": \"0.1.0\"}"});
+    let removal = uninject(&pod).unwrap().unwrap();
+    assert_eq!(removal.pod["spec"]["containers"], written);
+}
+
+#[test]
+fn two_envoys_with_sockets_share_a_mount_only_where_it_is_the_same() {
+    let decided = |volumes: [&str; 2], paths: [&str; 2]| {
+        let envoy = |name: &str, volume: &str, path: &str| {
+            json!({
+                "name": name, "image": "envoyproxy/envoy:v1.36.2",
+                "securityContext": {"runAsUser": 101, "runAsGroup": 101},
+                "volumeMounts": [{"name": volume, "mountPath": path}],
+            })
+        };
+        decision(&json!({
+            "metadata": {"annotations": {
+                "drainhook.io/inject": "true", "drainhook.io/envoy": "one,two",
+                "drainhook.io/admin": "one=unix:///run/admin/1.sock,two=unix:///run/other/2.sock",
+            }},
+            "spec": {
+                "containers": [
+                    envoy("one", volumes[0], paths[0]),
+                    envoy("two", volumes[1], paths[1]),
+                ],
+                "volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}],
+            },
+        }))
+    };
+    for (volumes, paths, count) in [
+        (["a", "a"], ["/run", "/run"], 1),
+        (["a", "b"], ["/run/admin", "/run/other/"], 2),
+    ] {
+        let decision = decided(volumes, paths);
+        let Decision::Inject { patch, .. } = &decision else {
+            panic!("{decision:?}");
+        };
+        let text = json!(patch).to_string();
+        assert_eq!(text.matches("mountPath").count(), count, "{text}");
+    }
+    for (volumes, paths, said) in [
+        (["a", "b"], ["/run", "/run"], "mount different volumes at"),
+        // A directory is no beginning of a name.
+        (
+            ["a", "b"],
+            ["/run/adm", "/run/other"],
+            "is in none of its volumes",
+        ),
+        (["a", "b"], ["/", "/run/other"], "is in none of its volumes"),
+    ] {
+        let decision = decided(volumes, paths);
+        let Decision::Reject { messages, .. } = &decision else {
+            panic!("{decision:?}");
+        };
+        assert!(messages[0].contains(said), "{messages:?}");
+    }
+}
+
+#[test]
+fn settings_that_do_less_than_they_seem_to_are_told() {
+    let warnings = |annotations: Value| {
+        let mut pod = json!({
+            "metadata": {"annotations": annotations},
+            "spec": {"containers": [{"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}]},
+        });
+        pod["metadata"]["annotations"]["drainhook.io/inject"] = json!("true");
+        decision(&pod).warnings().to_vec()
+    };
+    assert_eq!(
+        warnings(json!({"drainhook.io/check-interval": "9s", "drainhook.io/check-delay": "9s"})),
+        [
+            "drainhook.io/check-delay, drainhook.io/check-interval have no effect with \
+          drainhook.io/wait-for: \"quiet\""
+        ]
+    );
+    assert_eq!(
+        warnings(json!({"drainhook.io/quiet": "9s", "drainhook.io/wait-for": "connections"})),
+        ["drainhook.io/quiet has no effect with drainhook.io/wait-for: \"connections\""]
+    );
+    assert_eq!(
+        warnings(json!({"drainhook.io/upgrade-timeout": "1h"})),
+        [
+            "drainhook.io/upgrade-timeout 3600s is longer than drain-timeout 300s, which ends the \
+          drain before: make drain-timeout longer"
+        ]
+    );
+    for well in [
+        json!({"drainhook.io/upgrade-timeout": "300s"}),
+        json!({"drainhook.io/upgrade-timeout": "1h", "drainhook.io/drain-timeout": "2h"}),
+        json!({"drainhook.io/min-open-connections": "2", "drainhook.io/quiet": "9s"}),
+    ] {
+        assert_eq!(warnings(well), [""; 0]);
+    }
+}

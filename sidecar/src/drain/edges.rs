@@ -1,14 +1,15 @@
 //! What no row of the tables says: how often is asked, what is said meanwhile, and moments that fall
 //! together. Each of these was a change to the code that no other test noticed.
 
+mod moments;
+
 use std::time::Duration;
 
 use super::{
     Observation, Plan, Question, Reason, Server, TellListeners, WaitFor,
     simulation::{Connection, FOREVER, Kind, Run, kept, ms, nobody, process, run, run_with, s},
-    wait::Wait,
 };
-use crate::reading::{Arrived, Open};
+use crate::reading::Arrived;
 
 fn faulty(plan: Plan, fault: impl FnMut(Question, Duration) -> Option<Observation>) -> Run {
     let mut fault = fault;
@@ -330,7 +331,9 @@ fn an_envoy_that_is_first_asked_after_a_long_delay_is_told() {
         delay: s(12),
         ..Plan::default()
     };
-    let mut fault = |question, _| (question == Question::Server).then_some(Observation::Unknown);
+    let mut fault = |question, _| {
+        matches!(question, Question::Server | Question::Ready).then_some(Observation::Unknown)
+    };
     for sockets in [true, false] {
         let plan = Plan { sockets, ..plan };
         let run = run_with(plan, false, &nobody(), ms(4), &mut fault);
@@ -371,51 +374,6 @@ fn an_envoy_that_only_ever_did_as_it_was_told_was_there_and_is_gone_when_it_refu
     assert_eq!(run.outcome.reason, Reason::EnvoyGone);
     let after = run.outcome.after;
     assert!((s(7)..s(9)).contains(&after), "{after:?}");
-}
-
-// Moments that fall together.
-
-/// The wait after a floor of 5 s, with what one complete look has seen at that time.
-fn waiting(open: Open, at: Duration) -> Wait {
-    let mut wait = Wait::new(Plan::default());
-    wait.begin(s(5));
-    wait.gauges(open, at, at);
-    wait.counters(Arrived::default(), at, at);
-    wait
-}
-
-#[test]
-fn the_very_moment_at_which_it_may_be_over_is_not_too_early() {
-    let idle = Open::default();
-    assert_eq!(waiting(idle, ms(4_999)).verdict(ms(4_999)), None);
-    let verdict = waiting(idle, s(5)).verdict(s(5));
-    assert_eq!(verdict.map(|(reason, _)| reason), Some(Reason::Drained));
-}
-
-#[test]
-fn from_the_moment_at_which_it_may_be_over_only_upgrades_are_spoken_of() {
-    let upgrade = Open {
-        connections: 1,
-        upgrades: 1,
-        ..Open::default()
-    };
-    let wait = waiting(upgrade, s(5));
-    assert!(wait.words(ms(4_999)).starts_with("last connection"));
-    assert!(wait.words(s(5)).starts_with("1 upgrades"));
-}
-
-#[test]
-fn counters_that_are_a_quarter_of_a_second_old_are_read_again_while_requests_are_in_flight() {
-    let busy = Open {
-        connections: 1,
-        requests: 1,
-        ..Open::default()
-    };
-    for (at, question) in [(ms(6_249), None), (ms(6_250), Some(Question::Counters))] {
-        let mut wait = waiting(busy, s(6));
-        wait.gauges(busy, at, at);
-        assert_eq!(wait.rest_of_look(), question, "{at:?}");
-    }
 }
 
 // What it costs while Envoy starts.

@@ -199,12 +199,10 @@ impl Wait {
 
     /// When to look again, after a complete close look that was not the last.
     pub(super) fn next_look(&self, now: Duration) -> Duration {
-        if let Some(check_at) = self.check_at {
-            return if check_at > now {
-                check_at
-            } else {
-                now + self.plan.check_interval
-            };
+        // The classic loop, whose verdict has just set the next check to the same moment; while Envoy
+        // starts there is none.
+        if self.check_at.is_some() {
+            return now + self.plan.check_interval;
         }
         let pause = (self.cost * COST_FACTOR).min(RAREST_LOOK);
         let usual = (self.look_began.unwrap_or(now) + LOOK).max(now + pause);
