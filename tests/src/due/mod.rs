@@ -128,14 +128,15 @@ pub fn verdict(
     record: &Record,
     settings: &Settings,
 ) -> Verdict {
-    let (due, reason) = due(endpoint, asked, ended, record, settings);
+    let lag = record.lag(ended.checked_sub(LAST_MOMENTS).unwrap_or(asked), ended);
+    let (due, reason) = due(endpoint, asked, ended, lag, record, settings);
     let since = |moment: Instant| moment.saturating_duration_since(asked);
     Verdict {
         pod: pod.to_owned(),
         due: since(due),
         reason,
         ended: since(ended),
-        lag: record.lag(ended.checked_sub(LAST_MOMENTS).unwrap_or(asked), ended),
+        lag,
     }
 }
 
@@ -143,15 +144,19 @@ fn due(
     endpoint: SocketAddr,
     asked: Instant,
     ended: Instant,
+    lag: Duration,
     record: &Record,
     settings: &Settings,
 ) -> (Instant, Reason) {
+    // What came in the very last moment the last look has not seen, and it cannot have held up the end. Where
+    // it was cut by that, it has failed.
+    let seen = ended.checked_sub(TOLERANCE + lag).unwrap_or(asked);
     let floor = asked + settings.drain_delay + settings.min_drain;
     let deaf = floor + settings.arrivals_timeout;
     let here = |websockets: bool| {
         record.requests.iter().filter(move |request| {
             request.endpoint == Some(endpoint)
-                && request.sent <= ended
+                && request.sent <= seen
                 && matches!(request.kind, Kind::WebSocket | Kind::EndlessWebSocket) == websockets
         })
     };
@@ -161,7 +166,7 @@ fn due(
         .filter(|arrival| arrival.endpoint == endpoint);
     let last_arrival = arrivals
         .map(|arrival| arrival.at)
-        .filter(|at| *at <= ended)
+        .filter(|at| *at <= seen)
         .max();
     let last_request = here(false).map(|request| request.ended.min(ended)).max();
 
@@ -254,6 +259,15 @@ mod tests {
     /// Seconds from the beginning of the end at which the drain was due, after these arrivals and
     /// requests (from, to).
     fn due(arrivals: &[u64], requests: &[(Kind, u64, u64)]) -> (u64, Reason) {
+        due_where_it_ended(1_000, arrivals, requests)
+    }
+
+    /// The same where the drain was over at a moment.
+    fn due_where_it_ended(
+        ended: u64,
+        arrivals: &[u64],
+        requests: &[(Kind, u64, u64)],
+    ) -> (u64, Reason) {
         let asked = Instant::now();
         let at = |seconds: u64| asked + Duration::from_secs(seconds);
         let endpoint = SocketAddr::from(([127, 0, 0, 2], 80));
@@ -279,7 +293,14 @@ mod tests {
             replaced: 0,
             lags: Vec::new(),
         };
-        let (due, reason) = super::due(endpoint, asked, at(1_000), &record, &SETTINGS);
+        let (due, reason) = super::due(
+            endpoint,
+            asked,
+            at(ended),
+            Duration::ZERO,
+            &record,
+            &SETTINGS,
+        );
         (due.saturating_duration_since(asked).as_secs(), reason)
     }
 
@@ -328,6 +349,18 @@ mod tests {
             due(&[1], &[(Kind::EndlessWebSocket, 0, 9)]),
             (15, Reason::WebsocketBound)
         );
+    }
+
+    #[test]
+    fn what_comes_when_all_is_over_does_not_make_it_due_later() {
+        let quick = |at| (Kind::KeepAlive, at, at);
+        let one = [quick(6)];
+        assert_eq!(due_where_it_ended(9, &[1], &one), (7, Reason::Requests));
+        let late = [quick(6), quick(9)];
+        assert_eq!(due_where_it_ended(9, &[1, 9], &late), (7, Reason::Requests));
+        // A second before it was to be seen.
+        let seen = [quick(6), quick(8)];
+        assert_eq!(due_where_it_ended(9, &[1], &seen), (9, Reason::Requests));
     }
 
     fn off(due: u64, ended: u64, lag: u64) -> Option<String> {
