@@ -80,15 +80,8 @@ fuzz: ## fuzzing for longer: each target for MINUTES (10); needs a C++ compiler
 	@fuzz/run long $(or $(MINUTES),10)
 
 .PHONY: mutants
-# A property that fails need not be made small to count.
-mutants: export PROPTEST_MAX_SHRINK_ITERS := 0
-mutants: ## change the two cores in each small way: does a test notice? needs cargo-mutants
-	$(CARGO) mutants --package shutdown-manager --file 'sidecar/src/drain/**' --output target/mutants/sidecar -- --lib
-	$(CARGO) mutants --package drainhook-webhook --output target/mutants/webhook -- --lib --test goldens --test properties
-
-.PHONY: deny
-deny: ## licences, sources and advisories of all dependencies; needs cargo-deny and the network
-	$(CARGO) deny --locked check
+mutants: ## change the two cores in each small way: does a test notice? SHARD=0/20; needs cargo-mutants
+	@tests/tools/mutants
 
 .PHONY: size
 size: sidecar ## is the sidecar small and static?
