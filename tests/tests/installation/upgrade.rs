@@ -34,7 +34,8 @@ const NEWER: &str = "of-the-future";
 /// How many create pods at once.
 const WORKERS: u64 = 4;
 
-#[tokio::test]
+// Helm is waited for on this thread, and pods are created on others meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_no_gateway() {
     let Some(stage) = Stage::enter().await else {
         return;
