@@ -39,27 +39,14 @@ target_of() {
     esac
 }
 
-# ring and jemalloc are C and assembly; the rest is Rust, which links without a C toolchain.
+# What a build for the other architecture needs besides rustc's target; the sidecar has no C in it.
 toolchain() {
-    case $1 in
-    x86_64-*) export CC_x86_64_unknown_linux_musl=${CC_x86_64_unknown_linux_musl:-gcc} ;;
-    aarch64-*)
-        # The allocator of drainhook is built for one size of pages, and ends on a kernel with larger
-        # ones. arm64 has kernels with 4, 16 and 64 KiB.
-        export JEMALLOC_SYS_WITH_LG_PAGE=16
-        if [ "$(uname -m)" = aarch64 ]; then
-            export CC_aarch64_unknown_linux_musl=${CC_aarch64_unknown_linux_musl:-gcc}
-        else
-            export CC_aarch64_unknown_linux_musl=${CC_aarch64_unknown_linux_musl:-aarch64-linux-gnu-gcc}
-            command -v "$CC_aarch64_unknown_linux_musl" >/dev/null || {
-                echo "build.sh: arm64 needs $CC_aarch64_unknown_linux_musl" \
-                    "(Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross)" >&2
-                exit 1
-            }
-            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
-        fi
-        ;;
-    esac
+    local package=$1 architecture=${2%%-*} variable=${2//-/_} compiler
+    if [ "$package" = drainhook-webhook ]; then
+        compiler=$(images/compiler "$architecture")
+        export "CC_$variable=$compiler"
+    fi
+    [ "$architecture" = "$(uname -m)" ] || export "CARGO_TARGET_${variable^^}_LINKER=rust-lld"
 }
 
 # build PACKAGE BINARY PROFILE ARCHITECTURE
@@ -67,7 +54,7 @@ build() {
     local target
     target=$(target_of "$4")
     rustup target list --installed | grep -qx "$target" || rustup target add "$target"
-    (toolchain "$target" && nice cargo build --locked --package "$1" --bin "$2" --profile "$3" --target "$target")
+    (toolchain "$1" "$target" && nice cargo build --locked --package "$1" --bin "$2" --profile "$3" --target "$target")
     mkdir -p "$output/$2/$4"
     cp "$CARGO_TARGET_DIR/$target/$3/$2" "$output/$2/$4/$2"
 }

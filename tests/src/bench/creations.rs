@@ -59,6 +59,9 @@ const AT_ONCE: usize = 32;
 /// Seconds: the buckets of the API server's histogram that matter here. The registered time-out is 5 s.
 const BOUNDS: [f64; 4] = [0.005, 0.025, 0.1, 0.5];
 
+/// The part of the creations that may be slower than the last of [`BOUNDS`], a tenth of the time-out.
+const SLOW: f64 = 0.001;
+
 impl Creations {
     /// Starts an API server and the webhook, and creates.
     ///
@@ -125,9 +128,21 @@ impl Creations {
 }
 
 impl Created {
-    /// Creations that failed, or pods that came without their drain.
-    pub fn failed(&self) -> usize {
-        self.failures.len()
+    /// What should not be, each in a line; nothing where all is well.
+    pub fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        let pods = self.pods;
+        let failed = self.failures.len();
+        if failed > 0 {
+            missed.push(format!("{failed} of {pods} creations failed"));
+        }
+        let slowest = self.slower.last();
+        if let Some((bound, slower)) = slowest.filter(|(_, slower)| *slower > SLOW * pods as f64) {
+            missed.push(format!(
+                "{slower} calls of the webhook took longer than {bound} s"
+            ));
+        }
+        missed
     }
 
     /// The table, as docs/benchmarks.md has it.

@@ -16,7 +16,7 @@ use self::{
 };
 pub use self::{
     creations::{Created, Creations},
-    report::report,
+    report::{missed, report},
 };
 
 /// How much is asked.

@@ -140,17 +140,20 @@ impl Drop for Server {
     }
 }
 
-/// drainhook in the form in which it is shipped, built where it is not yet.
+/// drainhook in the form in which it is shipped: the static binary of the image, made by what makes the
+/// image.
 fn shipped() -> Result<PathBuf> {
     let workspace = product::workspace();
-    let build = "build --release --quiet --package drainhook-webhook";
-    let status = Command::new(env!("CARGO"))
-        .args(build.split(' '))
-        .current_dir(workspace)
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    };
+    let status = Command::new(workspace.join("images/build.sh"))
+        .args(["drainhook", architecture])
         .status()
-        .context("run cargo")?;
-    ensure!(status.success(), "drainhook does not build");
-    Ok(workspace.join("target/release/drainhook"))
+        .context("run images/build.sh")?;
+    ensure!(status.success(), "drainhook's image does not build");
+    Ok(workspace.join(format!("target/images/drainhook/{architecture}/drainhook")))
 }
 
 fn trusting(authority: &Authority) -> Result<Arc<ClientConfig>> {

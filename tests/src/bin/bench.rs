@@ -1,9 +1,9 @@
 //! `make bench`: drainhook and a Go webhook of the usual kind, one after the other in the same run,
 //! asked the same by the same client over TLS connections that are kept.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
-use drainhook_tests::bench::{Benchmark, report};
+use drainhook_tests::bench::{Benchmark, missed, report};
 
 /// What is measured, and how long.
 #[derive(Debug, Parser)]
@@ -39,6 +39,9 @@ async fn main() -> Result<()> {
         memory: args.memory,
         rounds: args.rounds,
     };
-    print!("{}", report(&benchmark.run().await?));
+    let figures = benchmark.run().await?;
+    print!("{}", report(&figures));
+    let missed = missed(&figures);
+    ensure!(missed.is_empty(), "{}", missed.join("\n"));
     Ok(())
 }

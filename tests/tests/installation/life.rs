@@ -90,17 +90,16 @@ const UNTIL_COUNTED: [&str; 3] = [
 
 /// docs/operate.md tells people what to watch: each name in it is one that is really there.
 fn every_metric_that_is_documented_is_there(stage: &Stage) {
+    // Of every replica: one of them may not have been asked anything yet.
     let page = |namespace: &str, selector: &str, port: u16| {
         let pods = stage.kubectl(&format!("get pods -n {namespace} -l {selector} -o name"));
-        let pod = pods
-            .lines()
-            .next()
-            .unwrap()
-            .trim_start_matches("pod/")
-            .to_owned();
-        stage.kubectl(&format!(
-            "get --raw /api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy/metrics"
-        ))
+        let one = |pod: &str| {
+            let pod = pod.trim_start_matches("pod/");
+            stage.kubectl(&format!(
+                "get --raw /api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy/metrics"
+            ))
+        };
+        pods.lines().map(one).collect::<String>()
     };
     let pages = [
         page(NAME, "app.kubernetes.io/component=server", 8080),
