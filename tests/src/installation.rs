@@ -176,6 +176,14 @@ impl<'a> Installation<'a> {
         Ok(())
     }
 
+    /// Writes the CAs whose clients may call (PEM): what `certificates.clientCAConfigMap` mounts.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_client_authority(&self, authorities: &str) -> Result<()> {
+        write(&self.directory.join("client-ca/ca.crt"), authorities)
+    }
+
     /// Lets the API server trust these authorities (PEM), in every webhook of every configuration.
     ///
     /// # Errors

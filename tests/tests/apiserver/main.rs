@@ -3,6 +3,7 @@
 
 mod admission;
 mod certs;
+mod clients;
 mod cluster;
 mod creations;
 mod goldens;

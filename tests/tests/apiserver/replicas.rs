@@ -5,6 +5,8 @@ use std::time::Duration;
 use drainhook_tests::{
     cluster::{ApiServer, Version},
     creations::Failure,
+    installation::Replica,
+    wait::within,
 };
 
 use crate::{
@@ -21,6 +23,17 @@ const LATE: Duration = Duration::from_secs(2);
 
 /// Creations at once.
 const AT_ONCE: u64 = 8;
+
+/// The registered time-out where a replica hangs.
+const TIME_OUT: Duration = Duration::from_secs(3);
+
+/// What a creation may take besides the time-out of its call: far below the 34 s that the API server gives
+/// the whole request, which is what would end it otherwise.
+const AROUND: Duration = Duration::from_secs(17);
+
+/// The replicas' port 8443, and the state of the socket that it listens on, as the kernel writes them.
+const PORT: &str = "20FB";
+const LISTEN: &str = "0A";
 
 /// As a Deployment with maxUnavailable 0 does: first the new one, then the old one goes.
 pub(crate) async fn replace_oldest(installed: &mut Installed<'_>) {
@@ -54,56 +67,128 @@ async fn replicas_are_replaced_one_after_the_other_and_no_creation_fails() {
 }
 
 #[tokio::test]
-async fn a_killed_replica_costs_its_open_calls_at_most_and_nothing_afterwards() {
+async fn a_killed_replica_costs_its_open_calls_and_those_that_dial_it_and_nothing_afterwards() {
     let Some(site) = Site::of(Version::Newest).await else {
         return;
     };
     let mut installed = site.serve(&[FAIL], 3).await;
-    let before = failed_calls(&site.server).await;
     let creations = creations::begin(&site.server, "pod", AT_ONCE);
+    let before = failed_calls(&site.server).await;
     creations.more(300).await;
     let mut killed = installed.replicas.remove(0);
-    // In a cluster the dead address answers nobody, and the Service forgets it.
-    installed.publish().await;
+    // Nobody has told the Service: the API server goes on choosing the dead address.
     killed.process.kill().unwrap();
     creations.more(300).await;
-    let (_, failures) = creations.end().await;
-    assert!(
-        failures.len() as u64 <= AT_ONCE,
-        "one open call per connection: {failures:#?}"
-    );
+    let (_, mut failures) = creations.end().await;
     all_are_failed_calls(&site.server, before, &failures).await;
-    nothing_fails_afterwards(&site.server).await;
+    let is_refused = |failure: &Failure| failure.what.contains("connection refused");
+    let open = failures.iter().filter(|failure| !is_refused(failure));
+    let open = open.count() as u64;
+    assert!(open <= AT_ONCE, "one open call per worker: {failures:#?}");
+    let seen = fail_until(&mut installed, &mut failures, is_refused);
+    within("a call that dials the dead replica", seen)
+        .await
+        .unwrap();
+    for failure in &failures {
+        // A dead process refuses or resets, so nobody waits for the time-out.
+        let waited = failure.what.contains("deadline exceeded");
+        assert!(!waited, "{failure:?}");
+    }
+    replace_missing(&mut installed).await;
+    nothing_fails_afterwards(&mut installed).await;
 }
 
 #[tokio::test]
-async fn a_replica_that_hangs_costs_its_open_calls_at_most_each_within_the_time_out() {
+async fn a_replica_that_hangs_costs_its_calls_the_time_out_and_nothing_once_it_is_no_endpoint() {
     let Some(site) = Site::of(Version::Newest).await else {
         return;
     };
-    let mut installed = site.serve(&[FAIL, "webhook.timeoutSeconds=3"], 3).await;
-    let before = failed_calls(&site.server).await;
+    let time_out = format!("webhook.timeoutSeconds={}", TIME_OUT.as_secs());
+    let mut installed = site.serve(&[FAIL, &time_out], 3).await;
     let creations = creations::begin(&site.server, "pod", AT_ONCE);
+    let before = failed_calls(&site.server).await;
     creations.more(300).await;
     let mut hung = installed.replicas.remove(0);
     hung.process.pause().unwrap();
-    installed.publish().await;
-    creations.more(600).await;
-    let (made, failures) = creations.end().await;
-    // Those that were under way, and those that had connected and not yet shaken hands.
-    assert!(
-        failures.len() as u64 <= 2 * AT_ONCE,
-        "of {made}: {failures:#?}"
-    );
+    creations.more(100).await;
+    let (_, mut failures) = creations.end().await;
     all_are_failed_calls(&site.server, before, &failures).await;
-    for failure in &failures {
-        // The request's own deadline is 34 s; the webhook's 3 s ends it long before.
-        assert!(failure.after < Duration::from_secs(20), "{failure:?}");
+    let seen = fail_until(&mut installed, &mut failures, |_| true);
+    within("a call that the hung replica gets", seen)
+        .await
+        .unwrap();
+    let ends = format!("timeout={}s", TIME_OUT.as_secs());
+    for Failure { after, what } in &failures {
+        let by_it = what.contains(&ends) && what.contains("deadline exceeded");
+        assert!(by_it, "ended by something else: {what}");
+        assert!(*after >= TIME_OUT, "ended before it: {after:?} {what}");
+        assert!(*after < TIME_OUT + AROUND, "{after:?} {what}");
     }
+    // As the API server measures the calls themselves; the next bound below is 2.5 s.
     let metrics = site.server.metrics().await.unwrap();
     assert_eq!(metrics.webhook_slower_than(ENTRY, 10.0), Some(0.0));
-    hung.process.kill().unwrap();
-    nothing_fails_afterwards(&site.server).await;
+    assert!(metrics.webhook_slower_than(ENTRY, 2.5) >= Some(failures.len() as f64));
+    replace_missing(&mut installed).await;
+    // A call that dials it takes another connection as soon as one is free, so that few of them fail: the
+    // kernel tells whether it is dialled.
+    let dialled = connections(&hung);
+    assert!(dialled > 0, "those of before");
+    nothing_fails_afterwards(&mut installed).await;
+    assert!(connections(&hung) <= dialled, "it is dialled still");
+    let answered = hung.get("/healthz").await;
+    assert!(answered.is_err(), "it hung all the while: {answered:?}");
+}
+
+/// Creates pods over new connections until one fails as it must while a dead replica is an endpoint:
+/// each dial goes to one that the API server draws by lot.
+async fn fail_until(
+    installed: &mut Installed<'_>,
+    failures: &mut Vec<Failure>,
+    is_meant: impl Fn(&Failure) -> bool,
+) {
+    let server = installed.server;
+    for round in 0.. {
+        if failures.iter().any(&is_meant) {
+            return;
+        }
+        installed.connect_anew().await;
+        let before = failed_calls(server).await;
+        let creations = creations::begin(server, &format!("window-{round}"), AT_ONCE);
+        creations.more(50).await;
+        let (_, new) = creations.end().await;
+        all_are_failed_calls(server, before, &new).await;
+        failures.extend(new);
+    }
+}
+
+/// As a Deployment does for one that is gone. The update that makes the new one an endpoint takes the old one
+/// out, so that the API server knows of both once it calls the new one.
+async fn replace_missing(installed: &mut Installed<'_>) {
+    let new = installed.installation.replica().await.unwrap();
+    installed.replicas.push(new);
+    installed.publish().await;
+    let called = async {
+        while installed.replicas.last().unwrap().decisions(|_| true) == 0 {
+            installed.connect_anew().await;
+        }
+    };
+    within("a call of the new replica", called).await.unwrap();
+}
+
+/// Connections to a replica's port, whether it has accepted them or not. While it hangs it closes none.
+fn connections(replica: &Replica) -> usize {
+    let mut cat = replica.endpoint().namespace().command("cat");
+    let output = cat.args(["/proc/net/tcp", "/proc/net/tcp6"]).output();
+    let table = String::from_utf8(output.unwrap().stdout).unwrap();
+    let to_it = table.lines().filter(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, state) = (words.next(), words.nth(1));
+        let port = local
+            .and_then(|local| local.rsplit_once(':'))
+            .map(|it| it.1);
+        port == Some(PORT) && state != Some(LISTEN)
+    });
+    to_it.count()
 }
 
 /// Calls of the webhook that the API server counts as failed.
@@ -122,8 +207,12 @@ async fn all_are_failed_calls(server: &ApiServer, before: f64, failures: &[Failu
     assert_eq!(counted, failures.len() as f64, "{failures:#?}");
 }
 
-async fn nothing_fails_afterwards(server: &ApiServer) {
-    let creations = creations::begin(server, "later", AT_ONCE);
-    creations.more(300).await;
-    creations.end_without_a_failure().await.unwrap();
+/// Neither over the connections that there are nor over new ones.
+async fn nothing_fails_afterwards(installed: &mut Installed<'_>) {
+    for round in 0..3 {
+        installed.connect_anew().await;
+        let creations = creations::begin(installed.server, &format!("later-{round}"), AT_ONCE);
+        creations.more(100).await;
+        creations.end_without_a_failure().await.unwrap();
+    }
 }

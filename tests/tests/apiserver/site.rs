@@ -2,11 +2,13 @@
 //! in it, with replicas behind the Service that the API server itself finds.
 
 use drainhook_tests::{
-    cluster::{ApiServer, Network, Version},
+    cluster::{ApiServer, Authority, Network, Options, Version},
     installation::{Installation, Replica},
+    wait::until,
 };
+use kube::api::PostParams;
 
-use crate::admission::until_called;
+use crate::admission::{envoy_pod, opted_in, pods, until_called};
 
 /// Both ends of what is supported.
 pub(crate) const BOTH: [Version; 2] = [Version::Newest, Version::Oldest];
@@ -25,17 +27,23 @@ pub(crate) struct Installed<'s> {
     pub(crate) server: &'s ApiServer,
     pub(crate) installation: Installation<'s>,
     pub(crate) replicas: Vec<Replica>,
+    /// How often the API server was made to connect anew.
+    renewals: usize,
 }
 
 impl Site {
     /// None, and a word about it, where nobody may make a network.
     pub(crate) async fn of(version: Version) -> Option<Self> {
+        Self::with(ApiServer::options().version(version)).await
+    }
+
+    /// The same with an API server that is started so.
+    pub(crate) async fn with(options: Options) -> Option<Self> {
         if !Network::available() {
             return None;
         }
         let network = Network::create().unwrap();
-        let options = ApiServer::options().version(version).network(&network);
-        let server = options.start().await.unwrap();
+        let server = options.network(&network).start().await.unwrap();
         Some(Self { server, network })
     }
 
@@ -52,6 +60,7 @@ impl Site {
             server: &self.server,
             installation,
             replicas: Vec::new(),
+            renewals: 0,
         };
         installed.publish().await;
         installed
@@ -80,5 +89,42 @@ impl Installed<'_> {
     pub(crate) async fn publish_with(&self, others: &[&Replica]) {
         let all: Vec<_> = self.replicas.iter().chain(others.iter().copied()).collect();
         self.installation.publish(&all).await.unwrap();
+    }
+
+    /// Lets the API server drop the connections that it has, which it keeps for as long as it trusts the same
+    /// bundle. It has dropped them when this returns, however long it took to learn of that: it has
+    /// trusted a bundle by which every new connection fails, and then one by which they succeed.
+    ///
+    /// Nothing else may be created meanwhile.
+    pub(crate) async fn connect_anew(&mut self) {
+        self.renewals += 1;
+        let nobody = Authority::generate("nobody").unwrap().certificate();
+        self.installation.trust(&nobody).await.unwrap();
+        until("a call that fails by the bundle", async || {
+            let failure = self.probe().await.err()?.to_string();
+            failure.contains("x509").then_some(())
+        })
+        .await
+        .unwrap();
+        // Another text each time: connections made by the same bundle would be there again.
+        let ours = self.server.authority().certificate();
+        let bundle = ours.repeat(self.renewals + 1);
+        self.installation.trust(&bundle).await.unwrap();
+        until("a call over a new connection", async || {
+            self.probe().await.ok()
+        })
+        .await
+        .unwrap();
+    }
+
+    /// A pod that is only tried: the webhook is called for it all the same.
+    pub(crate) async fn probe(&self) -> kube::Result<()> {
+        let pod = envoy_pod("probe", opted_in());
+        let dry_run = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let pods = pods(self.server, "default");
+        pods.create(&dry_run, &pod).await.map(drop)
     }
 }
