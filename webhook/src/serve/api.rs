@@ -5,6 +5,7 @@
 //! | a review that can be decided | 200 and a review; denied only for what the object itself says |
 //! | not JSON, not a review of `admission.k8s.io/v1`, no request, no uid, an object too deep | 400 |
 //! | another path, method or media type, a compressed body | 404, 405, 415 |
+//! | a body that is not there after five seconds | 408, and the connection is closed |
 //! | more than [`body::LONGEST`], or more values than there is memory for | 413 |
 //! | too much at once | 429 with `Retry-After: 1`: the API server's client tries again |
 //! | a fault of ours, a panic included | 500: the registered `failurePolicy` holds |

@@ -5,17 +5,21 @@
 //!
 //! * `# ...` before the request: for the reader;
 //! * `@review NAME KEY=JSON...` as body: a recorded review, with other values in its `request`;
-//! * `@repeat COUNT TEXT` as body: the same text so many times.
+//! * `@repeat COUNT TEXT` as body: the same text so many times;
+//! * `@unfinished TEXT` as body: the text, after which nothing comes, not even the body's end.
 //!
 //! An answer has the status, the header and the body; JSON is laid out and its patch decoded.
 //! `UPDATE_EXCHANGES=1` writes the answers anew; each is to be read before it is checked in.
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
+
+use futures_util::stream::{self, StreamExt as _};
 
 use super::*;
 
@@ -45,7 +49,7 @@ impl Exchange {
         let body = body(&lines.collect::<Vec<_>>().join("\n"));
         Self {
             path,
-            request: request.body(body.into()).unwrap(),
+            request: request.body(body).unwrap(),
         }
     }
 
@@ -58,7 +62,15 @@ impl Exchange {
     }
 }
 
-fn body(text: &str) -> String {
+fn body(text: &str) -> Body {
+    let Some(begun) = text.strip_prefix("@unfinished ") else {
+        return whole_body(text).into();
+    };
+    let begun = Ok::<_, Infallible>(begun.to_owned());
+    Body::from_stream(stream::iter([begun]).chain(stream::pending()))
+}
+
+fn whole_body(text: &str) -> String {
     if let Some(review) = text.strip_prefix("@review ") {
         let mut words = review.split(' ');
         let file = format!("{}.json", words.next().unwrap());
@@ -141,7 +153,7 @@ async fn every_exchange_is_as_its_file_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let documented = BTreeSet::from([200, 400, 404, 405, 413, 415, 429, 500]);
+    let documented = BTreeSet::from([200, 400, 404, 405, 408, 413, 415, 429, 500]);
     assert_eq!(
         statuses, documented,
         "each status of the table in `api` has an exchange"

@@ -106,11 +106,28 @@ impl Live {
 
     /// From an address of its own: to the server, another peer.
     pub(super) async fn connect_from(&self, peer: IpAddr) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_by(self.roots.clone(), peer).await
+    }
+
+    /// With these protocols of ALPN, the favourite first.
+    pub(super) async fn connect_offering(
+        &self,
+        protocols: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut config = rustls::ClientConfig::clone(&self.roots);
+        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        self.connect_by(Arc::new(config), peer).await
+    }
+
+    async fn connect_by(
+        &self,
+        config: Arc<rustls::ClientConfig>,
+        peer: IpAddr,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = self.connect_without_tls(peer).await?;
         let name = ServerName::try_from("drainhook.test").unwrap();
-        TlsConnector::from(self.roots.clone())
-            .connect(name, stream)
-            .await
+        TlsConnector::from(config).connect(name, stream).await
     }
 
     pub(super) async fn connect_without_tls(&self, peer: IpAddr) -> std::io::Result<TcpStream> {
