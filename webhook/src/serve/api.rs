@@ -29,6 +29,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
+use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -178,7 +179,7 @@ impl Api {
     ) -> Response<Body> {
         let began = Instant::now();
         let peer = peer(&request);
-        self.metrics.in_flight.inc();
+        let in_flight = InFlight::new(&self.metrics);
         let (head, mut body) = request.into_parts();
         let answered =
             AssertUnwindSafe(self.answer(webhook, opted_in, peer, &head.headers, &mut body))
@@ -189,7 +190,7 @@ impl Api {
             Ok(answer) => json(answer),
             Err(refusal) => self.refuse_body(refusal, peer, body).await,
         };
-        self.metrics.in_flight.dec();
+        drop(in_flight);
         self.metrics
             .seconds
             .get_or_create(&WebhookLabels { webhook })
@@ -327,6 +328,23 @@ impl Api {
             );
         }
         response
+    }
+}
+
+/// Counts a request for as long as it is held: a connection that ends takes its request with it, at
+/// whatever point it is.
+struct InFlight(Gauge);
+
+impl InFlight {
+    fn new(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

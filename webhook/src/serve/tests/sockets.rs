@@ -357,4 +357,5 @@ async fn a_request_that_never_ends_is_cut_off_in_the_end() {
         .await;
     live.stop.enter(Stage::Closing);
     assert_eq!(live.task.await.unwrap(), 1);
+    assert_eq!(live.api.metrics.in_flight.get(), 0, "it is counted no more");
 }
