@@ -65,6 +65,26 @@ impl Fault {
         Self::ClientAuthority,
     ];
 
+    /// Whether what came was faulty and was passed over; the others are about the way to it, and
+    /// about what is published.
+    #[must_use]
+    pub fn is_of_content(self) -> bool {
+        match self {
+            Self::Unreadable
+            | Self::Empty
+            | Self::Malformed
+            | Self::KeyMismatch
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::NoAuthority => true,
+            Self::NoSecret
+            | Self::Disconnected
+            | Self::Issue
+            | Self::Unverified
+            | Self::ClientAuthority => false,
+        }
+    }
+
     /// The metric's label.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -71,7 +71,8 @@ pub(crate) fn source(options: FilesOptions) -> Source {
     }
 }
 
-/// Looks again and again. It never ends and no fault ends it.
+/// Looks again and again. It never ends and no fault ends it; a panic is passed on, for whoever
+/// polls to see: what is not looked at any more grows stale without a word.
 pub(crate) async fn look_every<T: Send + 'static>(
     pause: Duration,
     mut looker: T,
@@ -88,8 +89,11 @@ pub(crate) async fn look_every<T: Send + 'static>(
         });
         match looked.await {
             Ok(returned) => looker = returned,
-            // The runtime is ending.
-            Err(_) => return std::future::pending().await,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending.
+                Err(_) => return std::future::pending().await,
+            },
         }
     }
 }

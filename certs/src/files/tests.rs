@@ -332,6 +332,13 @@ fn plain_files_without_symlinks_are_reloaded_too() {
     assert_eq!(files.status.facts().loads, 3);
 }
 
+#[tokio::test]
+async fn a_panic_in_a_look_reaches_whoever_runs_it() {
+    let look = |_: &mut ()| panic!("a defect that a test put here");
+    let looking = tokio::spawn(look_every(HOUR, (), look));
+    assert!(looking.await.unwrap_err().is_panic());
+}
+
 #[test]
 fn a_clock_before_everything_is_no_panic() {
     let volume = Volume::new(&good().files());

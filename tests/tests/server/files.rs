@@ -15,7 +15,7 @@ use drainhook_tests::{
 use rcgen::{CertificateParams, KeyPair};
 use tokio::task::JoinSet;
 
-use crate::stage::{Client, NAME, Server};
+use crate::stage::{Client, NAME, Server, command};
 
 /// Each takes as long as the server takes to look.
 const SWAPS: usize = 6;
@@ -81,6 +81,35 @@ async fn ask(
         if last {
             return Ok(certificates);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_service_does_not_become_ready() {
+    let flags = ["--service=hook", "--namespace=gateways"];
+    let mut server = Server::launch(command(), &flags).await;
+    server.until_page("/readyz", "HTTP/1.1 503").await;
+    let page = server.page("/readyz").await.unwrap();
+    assert!(
+        page.contains("[-] certificate: ") && page.contains("hook.gateways.svc"),
+        "{page}"
+    );
+    let right = server.authority.server(&["hook.gateways.svc"], &[]);
+    let Identity { certificate, key } = right.unwrap();
+    let published = server.authority.certificate();
+    let mounted = [
+        ("tls.crt", &*certificate),
+        ("tls.key", &*key),
+        ("ca.crt", &*published),
+    ];
+    server.certificates.swap(&mounted).unwrap();
+    server.until_page("/readyz", "HTTP/1.1 200").await;
+    for (metric, label, count) in [
+        ("drainhook_certificate_faults", ("reason", "unverified"), 1.0),
+        // Nothing was wrong with the pair itself.
+        ("drainhook_certificate_reloads", ("result", "kept"), 0.0),
+    ] {
+        assert_eq!(server.metric(metric, &[label]).await, count, "{metric}");
     }
 }
 

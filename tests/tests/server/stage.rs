@@ -78,12 +78,36 @@ pub(crate) struct Answer {
 impl Server {
     /// With these flags, ready.
     pub(crate) async fn start(flags: &[&str]) -> Self {
+        Self::start_as(command(), flags).await
+    }
+
+    /// As in a pod that gets no token of its ServiceAccount, ready.
+    pub(crate) async fn start_without_token(flags: &[&str]) -> Self {
+        let mut command = command();
+        command
+            .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+            .env("KUBERNETES_SERVICE_PORT", "1")
+            // Nor may it find what belongs to whoever runs the tests.
+            .env("HOME", "/nonexistent");
+        Self::start_as(command, flags).await
+    }
+
+    async fn start_as(command: Command, flags: &[&str]) -> Self {
+        let server = Self::launch(command, flags).await;
+        server.until_page("/readyz", "HTTP/1.1 200").await;
+        server
+    }
+
+    /// Not ready yet, and perhaps it never will be.
+    pub(crate) async fn launch(mut command: Command, flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::generate("server").unwrap();
         let identity = authority.server(&[NAME], &[]).unwrap();
         let place = directory.path().join("tls");
-        let certificates = Volume::mount(place, &files(&identity)).unwrap();
-        let mut command = command();
+        let [certificate, key] = files(&identity);
+        let published = authority.certificate();
+        let mounted = [certificate, key, ("ca.crt", &*published)];
+        let certificates = Volume::mount(place, &mounted).unwrap();
         command
             .arg("--certs=files")
             .arg(format!("--cert={}", certificates.file("tls.crt").display()))
@@ -98,16 +122,14 @@ impl Server {
             Some((port("tls")?, port("plain")?))
         });
         let (address, plain) = ports.await.unwrap();
-        let server = Self {
+        Self {
             process,
             address,
             certificates,
             authority,
             plain,
             _directory: directory,
-        };
-        server.until_page("/readyz", "HTTP/1.1 200").await;
-        server
+        }
     }
 
     /// Mounts another certificate.

@@ -48,6 +48,16 @@ async fn it_serves_without_any_cluster_and_says_what_is_off() {
 }
 
 #[tokio::test]
+async fn a_pod_without_a_token_serves_with_certificates_from_files() {
+    let server = Server::start_without_token(&[]).await;
+    server.client().ask().await.unwrap().patched().unwrap();
+    let page = server.page("/readyz?verbose").await.unwrap();
+    assert!(page.contains("[+] namespaces: off: "), "{page}");
+    let log = server.process.log();
+    assert!(log.contains("no cluster is asked"), "{log}");
+}
+
+#[tokio::test]
 async fn a_ca_of_its_own_without_a_cluster_is_a_wrong_flag() {
     let mut process = Process::spawn("drainhook serve", command()).unwrap();
     let status = process.wait(BOUND).await.unwrap();

@@ -32,14 +32,11 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub authority: AuthorityArgs,
 
-    /// The Service by which the API server calls: the certificate of `--certs self` is for it
-    #[arg(
-        long,
-        env = "DRAINHOOK_SERVICE",
-        default_value = "drainhook",
-        value_name = "NAME"
-    )]
-    pub service: String,
+    /// The Service by which the API server calls. The certificate of `--certs self` is for it
+    /// [default: drainhook]; with `--certs files` and a `ca.crt` beside the certificate, the server is
+    /// not ready before it has one for it
+    #[arg(long, env = "DRAINHOOK_SERVICE", value_name = "NAME")]
+    pub service: Option<String>,
 
     /// The cluster's DNS domain
     #[arg(

@@ -7,10 +7,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     pin::pin,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::StreamExt as _;
@@ -24,7 +24,7 @@ use kube::{
     },
 };
 
-use super::metrics::Metrics;
+use super::{metrics::Metrics, server::NoCluster};
 use crate::{KubernetesVersion, Namespace, annotations::PREFIX};
 
 /// What is known of the cluster.
@@ -32,13 +32,22 @@ use crate::{KubernetesVersion, Namespace, annotations::PREFIX};
 pub(super) struct Cluster {
     namespaces: RwLock<HashMap<String, Arc<Namespace>>>,
     synced: AtomicBool,
+    /// Whether a list is complete that no later one is about to replace.
+    listed: AtomicBool,
+    /// When the watch broke, unless something came by it since then.
+    broke: Mutex<Option<Instant>>,
     version: RwLock<Option<KubernetesVersion>>,
-    off: OnceLock<&'static str>,
+    off: OnceLock<NoCluster>,
     metrics: Arc<Metrics>,
 }
 
 /// Objects per page of a list: a page of a large cluster's namespaces is below a megabyte.
 const PAGE: u32 = 100;
+
+/// For how long a watch that broke is taken to be broken. Where nothing changes, nothing tells that it
+/// goes on again but that it does not break again; an attempt that fails says so after the client's
+/// 30 s for a connection, and the next attempt is made 30 s later at most.
+const BROKEN: Duration = Duration::from_secs(90);
 
 /// An upgrade of the control plane takes minutes.
 const VERSION_INTERVAL: Duration = Duration::from_secs(300);
@@ -52,6 +61,8 @@ impl Cluster {
         Arc::new(Self {
             namespaces: RwLock::default(),
             synced: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            broke: Mutex::default(),
             version: RwLock::new(version),
             off: OnceLock::new(),
             metrics,
@@ -59,8 +70,8 @@ impl Cluster {
     }
 
     /// Nothing will ever be asked, for this reason.
-    pub(super) fn switch_off(&self, reason: &'static str) {
-        self.off.get_or_init(|| reason);
+    pub(super) fn switch_off(&self, reason: impl Into<NoCluster>) {
+        self.off.get_or_init(|| reason.into());
     }
 
     /// A namespace with a label or annotation that matters here.
@@ -79,6 +90,12 @@ impl Cluster {
     /// Whether the namespaces were listed once, or never will be.
     pub(super) fn synced(&self) -> bool {
         self.synced.load(Relaxed) || self.off.get().is_some()
+    }
+
+    /// Whether what is known of the namespaces is what there is.
+    pub(super) fn up_to_date(&self) -> bool {
+        let broke = *self.broke.lock().unwrap_or_else(PoisonError::into_inner);
+        self.listed.load(Relaxed) && broke.is_none_or(|broke| broke.elapsed() > BROKEN)
     }
 
     /// For `/readyz?verbose`.
@@ -116,15 +133,18 @@ impl Cluster {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.take(event, &mut listed),
-                Err(error) => {
-                    self.metrics.namespace_watch_faults.inc();
-                    tracing::warn!(
-                        %error,
-                        "the watch of the namespaces broke; what was known last is used on"
-                    );
-                }
+                Err(error) => self.broke(&error),
             }
         }
+    }
+
+    fn broke(&self, error: &watcher::Error) {
+        *self.broke.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.metrics.namespace_watch_faults.inc();
+        tracing::warn!(
+            %error,
+            "the watch of the namespaces broke; what was known last is used on"
+        );
     }
 
     fn take(
@@ -138,14 +158,19 @@ impl Cluster {
                 .unwrap_or_else(PoisonError::into_inner)
         };
         match event {
-            Event::Init => listed.clear(),
+            Event::Init => {
+                self.listed.store(false, Relaxed);
+                listed.clear();
+                return;
+            }
             Event::InitApply(object) => {
                 listed
                     .extend(relevant(object).map(|namespace| (namespace.name.clone(), namespace)));
+                return;
             }
             Event::InitDone => {
                 *known() = std::mem::take(listed);
-                self.metrics.namespaces_synced.set(1);
+                self.listed.store(true, Relaxed);
                 if !self.synced.swap(true, Relaxed) {
                     tracing::info!(with_settings = known().len(), "namespaces listed");
                 }
@@ -161,6 +186,7 @@ impl Cluster {
                 known().remove(&object.metadata.name.unwrap_or_default());
             }
         }
+        *self.broke.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn watch_version(&self, client: Client) {
@@ -277,6 +303,31 @@ mod tests {
         assert!(cluster.namespace("b").is_none());
         cluster.take(Event::Delete(object("c", &[OURS])), &mut listed);
         assert!(cluster.namespace("c").is_none());
+    }
+
+    #[test]
+    fn what_is_known_is_up_to_date_until_the_watch_breaks_and_once_it_goes_on_again() {
+        let cluster = Cluster::new(None, Metrics::new());
+        let take = |event| cluster.take(event, &mut HashMap::new());
+        assert!(!cluster.up_to_date());
+        take(Event::Init);
+        take(Event::InitDone);
+        assert!(cluster.up_to_date());
+
+        cluster.broke(&watcher::Error::NoResourceVersion);
+        assert!(!cluster.up_to_date() && cluster.synced());
+        take(Event::Apply(object("a", &[])));
+        assert!(cluster.up_to_date(), "a change came");
+
+        cluster.broke(&watcher::Error::NoResourceVersion);
+        *cluster.broke.lock().unwrap() = Instant::now().checked_sub(2 * BROKEN);
+        assert!(cluster.up_to_date(), "nothing changes, and nothing broke");
+
+        take(Event::Init);
+        assert!(!cluster.up_to_date(), "the list is not complete");
+        take(Event::InitDone);
+        assert!(cluster.up_to_date());
+        assert_eq!(cluster.metrics.namespace_watch_faults.get(), 2);
     }
 
     #[test]

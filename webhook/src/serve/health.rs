@@ -13,13 +13,13 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use drainhook_certs::Status;
+use drainhook_certs::{Fault, Status};
 
 use super::{
     api::Api,
     cluster::Cluster,
     defaults::DefaultsFile,
-    metrics::{Metrics, Reload, ReloadLabels},
+    metrics::{FaultLabels, Metrics, Reload, ReloadLabels},
     stop::{Stage, Stopping},
 };
 
@@ -100,6 +100,9 @@ impl Health {
         at_scrape
             .ready
             .set(i64::from(self.checks().iter().all(|check| check.ready)));
+        at_scrape
+            .namespaces_synced
+            .set(i64::from(self.cluster.up_to_date()));
         let facts = self.certificates.facts();
         let expiry = facts
             .served
@@ -113,7 +116,19 @@ impl Health {
                 .get_or_create(&ReloadLabels { result })
         };
         reloads(Reload::Loaded).set(signed(facts.loads));
-        reloads(Reload::Kept).set(signed(facts.faults.values().sum()));
+        let count = |fault: &Fault| facts.faults.get(fault).copied().unwrap_or_default();
+        let passed_over = Fault::ALL.iter().filter(|fault| fault.is_of_content());
+        reloads(Reload::Kept).set(signed(passed_over.map(count).sum()));
+        for fault in Fault::ALL {
+            let reason = fault.label();
+            at_scrape
+                .certificate_faults
+                .get_or_create(&FaultLabels { reason })
+                .set(signed(count(&fault)));
+        }
+        at_scrape
+            .client_authority_loads
+            .set(signed(facts.client_authority_loads));
     }
 }
 

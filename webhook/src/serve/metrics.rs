@@ -21,7 +21,6 @@ pub(super) struct Metrics {
     pub(super) connections_ended: Family<EndLabels, Counter>,
     pub(super) panics: Counter,
     pub(super) defaults_reloads: Family<ReloadLabels, Counter>,
-    pub(super) namespaces_synced: Gauge,
     pub(super) namespace_watch_faults: Counter,
     /// Written anew for each scrape, from their sources.
     pub(super) at_scrape: AtScrape,
@@ -35,6 +34,9 @@ pub(super) struct AtScrape {
     pub(super) bytes_held_max: Gauge,
     pub(super) certificate_expiry: Gauge,
     pub(super) certificate_reloads: Family<ReloadLabels, Gauge>,
+    pub(super) certificate_faults: Family<FaultLabels, Gauge>,
+    pub(super) client_authority_loads: Gauge,
+    pub(super) namespaces_synced: Gauge,
     pub(super) ready: Gauge,
 }
 
@@ -112,6 +114,13 @@ pub(super) struct ReloadLabels {
     pub(super) result: Reload,
 }
 
+/// What was wrong with a certificate, or kept it from being known: the words of
+/// [`Fault::label`](drainhook_certs::Fault::label).
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct FaultLabels {
+    pub(super) reason: &'static str,
+}
+
 /// Gives each variant the word that stands for it in labels and in the log.
 macro_rules! words {
     ($($name:ident { $($variant:ident = $word:literal),+ $(,)? })+) => {$(
@@ -164,7 +173,6 @@ impl Metrics {
             connections_ended: Family::default(),
             panics: Counter::default(),
             defaults_reloads: Family::default(),
-            namespaces_synced: Gauge::default(),
             namespace_watch_faults: Counter::default(),
             at_scrape: AtScrape::default(),
             registry: Registry::default(),
@@ -258,6 +266,16 @@ impl Metrics {
             self.at_scrape.certificate_reloads.clone(),
         );
         of.register(
+            "certificate_faults",
+            "How often each fault of certificates arose since the start, those of the way to them included",
+            self.at_scrape.certificate_faults.clone(),
+        );
+        of.register(
+            "client_authority_loads",
+            "How often the CA of clients began to be used, the first time included",
+            self.at_scrape.client_authority_loads.clone(),
+        );
+        of.register(
             "defaults_reloads",
             "Changes of the installation's defaults",
             self.defaults_reloads.clone(),
@@ -265,7 +283,7 @@ impl Metrics {
         of.register(
             "namespaces_synced",
             "1 while the watch of the namespaces is up to date",
-            self.namespaces_synced.clone(),
+            self.at_scrape.namespaces_synced.clone(),
         );
         of.register(
             "namespace_watch_faults",

@@ -1,6 +1,7 @@
 //! Puts the parts together, runs them, and ends them in order.
 
 use std::{
+    borrow::Cow,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -42,7 +43,7 @@ pub(crate) enum ServeError {
     },
     /// Exit status 64: somebody has to change a flag.
     #[error("--certs self needs the cluster, where its CA is kept: {0}")]
-    SelfManagedWithoutCluster(&'static str),
+    SelfManagedWithoutCluster(NoCluster),
     /// Exit status 64: somebody has to change a flag.
     #[error("--service, --namespace, --cluster-domain: {0}")]
     Name(#[from] NameError),
@@ -63,10 +64,19 @@ pub(crate) enum ServeError {
     /// The TLS library refused its configuration.
     #[error("cannot set TLS up: {0}")]
     Tls(#[from] rustls::Error),
+    /// Part of the server is gone, and what it kept fresh would grow stale: a new process is better.
+    #[error("a part of the server ended, which none ever should: {0}")]
+    PartEnded(String),
     /// Asked for by a second signal.
     #[error("a second signal ended the server before it was done")]
     Aborted,
 }
+
+/// Why no cluster is asked.
+pub(crate) type NoCluster = Cow<'static, str>;
+
+/// What the chart and the manifests call the Service.
+const USUAL_SERVICE: &str = "drainhook";
 
 /// Threads that answer requests. One is enough for thousands of reviews in a second; more than a few
 /// only cost memory.
@@ -77,7 +87,7 @@ const MOST_BLOCKING: usize = 8;
 
 impl ServeError {
     /// The exit status: 64 (EX_USAGE) where flags are wrong, 69 (EX_UNAVAILABLE) for what may go
-    /// better at the next attempt.
+    /// better at the next attempt, 70 (EX_SOFTWARE) for a defect.
     #[must_use]
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
@@ -86,6 +96,7 @@ impl ServeError {
             | Self::Name(_)
             | Self::Lifetimes(_) => 64,
             Self::System { .. } | Self::Cluster(_) | Self::Tls(_) => 69,
+            Self::PartEnded(_) => 70,
             Self::Aborted => 1,
         }
     }
@@ -119,12 +130,16 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let metrics = Metrics::new();
     let mut background = JoinSet::new();
 
-    let client = client(args.cluster).await?;
+    let client = match (client(args.cluster).await, args.certs) {
+        // A pod without a ServiceAccount's token, most likely: reviews can be answered without it.
+        (Err(ServeError::Cluster(reason)), Certs::Files) => Err(reason.into()),
+        (client, _) => client?,
+    };
     let cluster = Cluster::new(args.kubernetes_version, metrics.clone());
     let source = match (args.certs, &client) {
-        (Certs::Files, _) => Source::files(files(&args)),
+        (Certs::Files, _) => Source::files(files(&args)?),
         (Certs::SelfManaged, Err(reason)) => {
-            return Err(ServeError::SelfManagedWithoutCluster(reason));
+            return Err(ServeError::SelfManagedWithoutCluster(reason.clone()));
         }
         (Certs::SelfManaged, Ok(client)) => Source::self_managed(client.clone(), own(&args)?),
     };
@@ -134,7 +149,7 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
             background.spawn(cluster.clone().watch(client, ask_version));
         }
         Err(reason) => {
-            tracing::warn!(reason, "no cluster is asked: namespaces' defaults are off");
+            tracing::warn!(%reason, "no cluster is asked: namespaces' defaults are off");
             cluster.switch_off(reason);
         }
     }
@@ -200,8 +215,15 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let serving = tokio::spawn(port.serve());
     let plainly = tokio::spawn(plain.serve());
 
-    let signal = signals.next().await;
-    tracing::info!(signal, leaving_for = ?farewell.leave, "asked to end: not ready, serving on");
+    let asked = asked_to_end(signals.next(), &mut background).await;
+    match &asked {
+        Ok(signal) => {
+            tracing::info!(signal, leaving_for = ?farewell.leave, "asked to end: not ready, serving on");
+        }
+        Err(error) => {
+            tracing::error!(%error, leaving_for = ?farewell.leave, "not ready, serving on")
+        }
+    }
     let ending = async {
         stop.enter(Stage::Leaving);
         tokio::time::sleep(farewell.leave).await;
@@ -214,12 +236,27 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     tokio::select! {
         cut = ending => {
             tracing::info!(connections_cut = cut, "ended");
-            Ok(())
+            asked.map(drop)
         }
         signal = signals.next() => {
             tracing::warn!(signal, "a second signal: ended at once");
             Err(ServeError::Aborted)
         }
+    }
+}
+
+/// Waits for a signal, or for the first of the parts that should never end.
+async fn asked_to_end(
+    signal: impl Future<Output = &'static str>,
+    parts: &mut JoinSet<()>,
+) -> Result<&'static str, ServeError> {
+    tokio::select! {
+        signal = signal => Ok(signal),
+        Some(ended) = parts.join_next() => Err(ServeError::PartEnded(match ended {
+            Ok(()) => "it returned".to_owned(),
+            // Where it panicked stands in the log, by the panic hook.
+            Err(error) => error.to_string(),
+        })),
     }
 }
 
@@ -238,13 +275,13 @@ pub(crate) async fn bind(address: IpAddr, port: u16) -> Result<TcpListener, Serv
 /// The cluster's client, or why there is none.
 pub(crate) async fn client(
     wanted: ClusterUse,
-) -> Result<Result<kube::Client, &'static str>, ServeError> {
+) -> Result<Result<kube::Client, NoCluster>, ServeError> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if wanted == ClusterUse::Off {
-        return Ok(Err("--cluster off"));
+        return Ok(Err("--cluster off".into()));
     }
     if !is_set("KUBERNETES_SERVICE_HOST") && !is_set("KUBECONFIG") {
-        return Ok(Err("neither inside of a pod nor with KUBECONFIG set"));
+        return Ok(Err("neither inside of a pod nor with KUBECONFIG set".into()));
     }
     let config = kube::Config::infer()
         .await
@@ -255,21 +292,28 @@ pub(crate) async fn client(
     ))
 }
 
-fn files(args: &ServeArgs) -> FilesOptions {
+fn files(args: &ServeArgs) -> Result<FilesOptions, ServeError> {
     // clap has made sure of both.
-    FilesOptions::new(
+    let mut options = FilesOptions::new(
         args.cert.clone().unwrap_or_default(),
         args.key.clone().unwrap_or_default(),
-    )
+    );
+    // Who is called by a URL of his own says no Service.
+    let service = args.service.as_deref();
+    options.names = service.map(|service| names(args, service)).transpose()?;
+    Ok(options)
 }
 
 fn own(args: &ServeArgs) -> Result<SelfManagedOptions, ServeError> {
-    let namespace = &args.authority.namespace;
     Ok(SelfManagedOptions {
         secret: args.authority.secret(),
-        names: ServerNames::service(&args.service, namespace, &args.cluster_domain)?,
+        names: names(args, args.service.as_deref().unwrap_or(USUAL_SERVICE))?,
         lifetimes: args.authority.lifetimes()?,
     })
+}
+
+fn names(args: &ServeArgs, service: &str) -> Result<ServerNames, NameError> {
+    ServerNames::service(service, &args.authority.namespace, &args.cluster_domain)
 }
 
 pub(crate) fn local(listener: &TcpListener) -> String {
@@ -281,4 +325,33 @@ pub(crate) fn local(listener: &TcpListener) -> String {
 pub(crate) fn system(what: &str) -> impl FnOnce(io::Error) -> ServeError {
     let what = what.to_owned();
     move |error| ServeError::System { what, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_or_returns_ends_the_server_with_the_status_of_a_defect() {
+        for part in [
+            tokio::spawn(async { panic!("a defect that a test put here") }),
+            tokio::spawn(ready(())),
+        ] {
+            let mut parts = JoinSet::new();
+            parts.spawn(pending());
+            parts.spawn(async { part.await.unwrap() });
+            let error = asked_to_end(pending(), &mut parts).await.unwrap_err();
+            assert_eq!(error.exit_status(), 70, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_the_server_as_it_should() {
+        let mut parts = JoinSet::new();
+        parts.spawn(pending());
+        let asked = asked_to_end(ready("SIGTERM"), &mut parts).await;
+        assert_eq!(asked.unwrap(), "SIGTERM");
+    }
 }
