@@ -253,11 +253,6 @@ impl Watch {
         self.enter(Phase::Idle);
     }
 
-    /// Whether any request was answered.
-    pub(super) fn has_answered(&self) -> bool {
-        self.proven.load(Relaxed)
-    }
-
     /// Why it ends, for the metric, and the word to whoever serves it. The first reason counts.
     pub(super) fn end(&self, reason: End) {
         self.end

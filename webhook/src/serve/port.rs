@@ -66,9 +66,10 @@ const MOST_HEADERS: usize = 32;
 /// How long an idle connection that is to go may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long a connection that was just made may take to its first request once the port closes:
-/// nobody makes one without a reason.
-const FIRST_REQUEST: Duration = Duration::from_secs(2);
+/// How long a connection must have been silent before it is closed with the port. A request that
+/// meets a closing connection is not sent again, and whoever asks every few seconds is to be told by
+/// an answer instead. It is half of the time to close where that is less.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// A pause where no connection can be accepted (no file descriptor left): what is open goes on and
 /// some of it ends.
@@ -89,6 +90,7 @@ impl Port {
         } = self;
         let acceptor = tls.map(TlsAcceptor::from);
         let sweeper = tokio::spawn(connections.clone().watch());
+        let silent = SILENT.min(close_within / 2);
         let begin = |(stream, peer): (TcpStream, SocketAddr), tasks: &mut JoinSet<()>| {
             if let Some(seat) = connections.seat(peer.ip()) {
                 let (router, stopping) = (router.clone(), stopping.clone());
@@ -97,6 +99,7 @@ impl Port {
                         seat,
                         router,
                         stopping,
+                        silent,
                     }
                     .run(stream, acceptor.clone()),
                 );
@@ -147,6 +150,8 @@ struct Connection {
     seat: Seat,
     router: Router,
     stopping: Stopping,
+    /// See [`SILENT`].
+    silent: Duration,
 }
 
 impl Connection {
@@ -177,6 +182,7 @@ impl Connection {
             seat,
             router,
             stopping,
+            silent,
         } = self;
         let watch = seat.watch().clone();
         watch.enter(Phase::Idle);
@@ -200,6 +206,8 @@ impl Connection {
         let mut ends_at = None;
         loop {
             tokio::select! {
+                // What has come already is read before anything is closed.
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(peer = %watch.peer, %error, "connection broke");
@@ -215,7 +223,7 @@ impl Connection {
                     connection.as_mut().graceful_shutdown();
                     ends_at = Some(Instant::now() + GOODBYE);
                 }
-                () = done_with(&watch, &mut closing), if !told_to_end => {
+                () = done_with(&watch, &mut closing, silent), if !told_to_end => {
                     told_to_end = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -225,11 +233,14 @@ impl Connection {
     }
 }
 
-/// Returns when the port closes and no request is to be expected on this connection.
-async fn done_with(watch: &Watch, closing: &mut Stopping) {
+/// Returns when the port closes and no request is to be expected on this connection, or one is under
+/// way, whose answer will be the last.
+async fn done_with(watch: &Watch, closing: &mut Stopping, silent: Duration) {
     closing.reached(Stage::Closing).await;
-    if !watch.has_answered() {
-        sleep(FIRST_REQUEST).await;
+    while let (Phase::Idle, lasts) = watch.phase()
+        && lasts < silent
+    {
+        sleep(silent - lasts).await;
     }
 }
 

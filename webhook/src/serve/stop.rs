@@ -4,7 +4,7 @@
 //! closing one (kubernetes #82090, #127335). So a server that was asked to end goes on serving while
 //! the word spreads that its pod is not ready, and tells each client with an answer
 //! (`Connection: close`) that this connection is over. What is left open after that was silent for
-//! all of that time.
+//! all of that time, and is closed once it was silent for long enough.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) enum Stage {
     /// Not ready any more; new connections and requests are still served, each answer is the last
     /// of its connection.
     Leaving,
-    /// No new connections; idle ones are closed, requests under way are answered.
+    /// No new connections; silent ones are closed, requests under way are answered.
     Closing,
 }
 

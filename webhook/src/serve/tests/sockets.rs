@@ -336,9 +336,24 @@ async fn at_the_end_a_request_under_way_is_answered_and_an_idle_connection_close
     live.until(|live| live.api.metrics.in_flight.get() == 1)
         .await;
     live.stop.enter(Stage::Closing);
-    assert!(is_closed(&mut idle).await);
     let answer = exchange(&mut under_way, rest).await.unwrap();
     assert!(answer.is_patched() && answer.says_close(), "{answer:?}");
+    assert!(is_closed(&mut idle).await);
+    assert_eq!(live.task.await.unwrap(), 0, "nothing was cut off");
+}
+
+#[tokio::test]
+async fn at_the_end_who_asked_a_moment_ago_may_ask_once_more() {
+    let live = Live::start(Settings::default()).await;
+    let mut stream = live.connect().await;
+    exchange(&mut stream, &usual_request()).await.unwrap();
+    live.stop.enter(Stage::Closing);
+    // The port is closed, and all that is going to be closed at once with it.
+    live.until(|live| std::net::TcpStream::connect(live.address).is_err())
+        .await;
+    let answer = exchange(&mut stream, &usual_request()).await.unwrap();
+    assert!(answer.is_patched() && answer.says_close(), "{answer:?}");
+    assert!(is_closed(&mut stream).await);
     assert_eq!(live.task.await.unwrap(), 0, "nothing was cut off");
 }
 
