@@ -36,6 +36,11 @@ use crate::rotation::{
 const RETRY_SHORTEST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
+/// Rounds with a write or a conflict that follow each other at once. A rotation's step and all that
+/// it entails take fewer; after that somebody alters each write, and haste would only load the API
+/// server.
+const HASTY_ROUNDS: u32 = 5;
+
 /// What is kept, and how.
 #[derive(Clone, Debug)]
 pub struct PublisherOptions {
@@ -70,6 +75,31 @@ enum RoundError {
     Api { object: String, error: ApiError },
     #[error(transparent)]
     Issue(#[from] IssueError),
+}
+
+/// How long to wait until the next round, as long as there is something to do.
+#[derive(Debug, Default)]
+struct Pace {
+    steps: u32,
+    pause: Duration,
+}
+
+impl Pace {
+    /// After a round with a write or a conflict.
+    fn step(&mut self) -> Duration {
+        self.steps = self.steps.saturating_add(1);
+        if self.steps > HASTY_ROUNDS {
+            return self.longer();
+        }
+        self.pause = Duration::ZERO;
+        self.pause
+    }
+
+    /// Twice as long as the last time.
+    fn longer(&mut self) -> Duration {
+        self.pause = (self.pause * 2).clamp(RETRY_SHORTEST, RETRY_LONGEST);
+        self.pause
+    }
 }
 
 /// What was read, and the versions that writes have to be made against.
@@ -107,37 +137,33 @@ impl Publisher {
     /// is one request, and what is left over is found by the next publisher.
     pub async fn run(mut self) {
         let mut changes = self.changes();
-        let mut retry = RETRY_SHORTEST;
+        let mut pace = Pace::default();
         loop {
             let pause = match self.round().await {
-                // One step at a time: look again at once.
-                Ok(true) => {
-                    retry = RETRY_SHORTEST;
+                Ok(false) => {
+                    pace = Pace::default();
+                    // A change, or the time at which something may be due. A broken watch costs no
+                    // more than that pause.
+                    let tick = self.options.lifetimes.tick();
+                    let _ = tokio::time::timeout(tick, changes.next()).await;
                     continue;
                 }
-                Ok(false) => {
-                    retry = RETRY_SHORTEST;
-                    self.options.lifetimes.tick()
-                }
+                // One step at a time: look again at once.
+                Ok(true) => pace.step(),
                 Err(RoundError::Api {
                     error: ApiError::Conflict,
                     ..
                 }) => {
                     self.status.conflict();
                     // So that two publishers do not collide in step.
-                    tokio::time::sleep(jittered(RETRY_SHORTEST)).await;
-                    continue;
+                    pace.step().max(RETRY_SHORTEST)
                 }
                 Err(error) => {
                     self.status.failed(error.to_string());
-                    retry = (retry * 2).min(RETRY_LONGEST);
-                    tokio::time::sleep(jittered(retry)).await;
-                    continue;
+                    pace.longer()
                 }
             };
-            // A change, or the time at which something may be due. A broken watch costs no more
-            // than that pause.
-            let _ = tokio::time::timeout(pause, changes.next()).await;
+            tokio::time::sleep(jittered(pause)).await;
         }
     }
 

@@ -282,3 +282,24 @@ async fn a_registration_that_is_not_there_is_missing_though_there_is_no_secret_e
     let facts = publishing.facts();
     assert!(facts.ready && facts.missing.is_empty(), "{facts:?}");
 }
+
+#[test]
+fn writes_that_do_not_hold_are_made_ever_more_rarely() {
+    let mut pace = Pace::default();
+    for _ in 0..HASTY_ROUNDS {
+        assert_eq!(pace.step(), Duration::ZERO);
+    }
+    let pauses: Vec<_> = (0..10).map(|_| pace.step()).collect();
+    assert_eq!(pauses[..3], [1, 2, 4].map(|times| RETRY_SHORTEST * times));
+    assert!(pauses.is_sorted());
+    assert_eq!(pauses.last(), Some(&RETRY_LONGEST));
+}
+
+#[test]
+fn a_write_after_faults_is_followed_by_a_look_at_once() {
+    let mut pace = Pace::default();
+    assert_eq!(pace.longer(), RETRY_SHORTEST);
+    assert_eq!(pace.longer(), RETRY_SHORTEST * 2);
+    assert_eq!(pace.step(), Duration::ZERO);
+    assert_eq!(pace.longer(), RETRY_SHORTEST, "the fault was another one");
+}
