@@ -149,7 +149,7 @@ impl Files {
         self.verify(now);
     }
 
-    /// Serves what stands in the files if it is good.
+    /// Serves what stands in the files if it is good. A fault may be told nevertheless.
     fn load(&mut self, now: SystemTime) -> Result<(), (Fault, String)> {
         let contents = snapshot::read([&self.options.certificate, &self.options.key])
             .map_err(|error| (Fault::Unreadable, error.to_string()))?;
@@ -183,10 +183,20 @@ impl Files {
             .is_some_and(|good| Arc::ptr_eq(good, pair))
         {
             self.served.replace(Arc::clone(&pair.key));
-            self.status.served(pair.validity, None);
+            self.status.served(pair.shortest(now), None);
             self.good = Some(Arc::clone(pair));
         }
-        Ok(())
+        match pair.further {
+            Some(further) if further.at(now) == Standing::Expired => {
+                let end = humantime::format_rfc3339_seconds(further.not_after);
+                let message = format!(
+                    "served, but a certificate behind the server's own expired at {end}: clients that \
+                     need it refuse"
+                );
+                Err((Fault::Expired, self.about(message)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Shakes hands with what is served, against the published CA where it is known.

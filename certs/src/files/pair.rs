@@ -1,6 +1,7 @@
 //! A chain and its key, checked before anybody is served with it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
@@ -8,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::certificate::{Certificate, Validity};
+use crate::certificate::{Certificate, Standing, Validity};
 use crate::provider::provider;
 use crate::status::Fault;
 
@@ -16,8 +17,11 @@ use crate::status::Fault;
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) key: Arc<CertifiedKey>,
-    /// When all of the chain is valid.
+    /// When the server's own certificate is valid.
     pub(super) validity: Validity,
+    /// When all that follow it are, if any do. Clients need not look at each of them: a root that
+    /// another one has replaced often is among them.
+    pub(super) further: Option<Validity>,
     /// A name that the server's certificate is good for.
     pub(super) name: Option<String>,
 }
@@ -64,7 +68,8 @@ impl Pair {
         }
         let chain = Certificate::parse_pem(chain)
             .map_err(|error| PairError::Certificate(error.to_string()))?;
-        let validity = common(&chain).ok_or(PairError::NoCertificate)?;
+        let (own, further) = chain.split_first().ok_or(PairError::NoCertificate)?;
+        let (validity, further) = (own.validity, common(further));
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             pem::Error::NoItemsFound => PairError::NoKey,
             _ => PairError::Key,
@@ -81,8 +86,19 @@ impl Pair {
         Ok(Self {
             key: Arc::new(key),
             validity,
+            further,
             name,
         })
+    }
+
+    /// What to expect of the whole chain: an intermediate that ends first ends it. One that has
+    /// ended already was not needed, or has its fault told.
+    pub(super) fn shortest(&self, now: SystemTime) -> Validity {
+        let lasts = |further: &Validity| further.at(now) == Standing::Valid;
+        match self.further.filter(lasts) {
+            Some(further) => narrowed(self.validity, further),
+            None => self.validity,
+        }
     }
 }
 
@@ -103,11 +119,15 @@ fn dns_name(leaf: &CertificateDer<'_>) -> Option<String> {
         })
 }
 
-/// When all of them are valid: an intermediate that ends first ends the chain.
+/// When all of them are valid.
 fn common(chain: &[Certificate]) -> Option<Validity> {
     let validities = chain.iter().map(|certificate| certificate.validity);
-    validities.reduce(|one, other| Validity {
+    validities.reduce(narrowed)
+}
+
+fn narrowed(one: Validity, other: Validity) -> Validity {
+    Validity {
         not_before: one.not_before.max(other.not_before),
         not_after: one.not_after.min(other.not_after),
-    })
+    }
 }

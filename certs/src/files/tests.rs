@@ -332,6 +332,19 @@ fn plain_files_without_symlinks_are_reloaded_too() {
     assert_eq!(files.status.facts().loads, 3);
 }
 
+#[test]
+fn an_expired_certificate_behind_a_good_one_is_told_and_does_not_keep_it_from_being_served() {
+    let now = SystemTime::now();
+    let (one, expired) = (good(), issued(now - 48 * HOUR, HOUR));
+    let chain = format!("{}{}", one.chain, expired.chain);
+    let volume = Volume::new(&[("tls.crt", &chain), ("tls.key", &one.key)]);
+    let files = files(&volume);
+    assert_eq!(serves(&files), chain);
+    let facts = files.status.facts();
+    assert!(facts.ready && facts.standing.contains_key(&Fault::Expired));
+    assert!(facts.served.unwrap().not_after > now);
+}
+
 #[tokio::test]
 async fn a_panic_in_a_look_reaches_whoever_runs_it() {
     let look = |_: &mut ()| panic!("a defect that a test put here");

@@ -105,7 +105,11 @@ async fn a_certificate_for_another_service_does_not_become_ready() {
     server.certificates.swap(&mounted).unwrap();
     server.until_page("/readyz", "HTTP/1.1 200").await;
     for (metric, label, count) in [
-        ("drainhook_certificate_faults", ("reason", "unverified"), 1.0),
+        (
+            "drainhook_certificate_faults",
+            ("reason", "unverified"),
+            1.0,
+        ),
         // Nothing was wrong with the pair itself.
         ("drainhook_certificate_reloads", ("result", "kept"), 0.0),
     ] {

@@ -124,6 +124,10 @@ impl Default for Limits {
 /// milliseconds of one request are never in the way of a usual one.
 const LARGE: usize = 256 * 1024;
 
+/// How long one of those waits for its turn. The registered time-out is 5 s, and an answer before that
+/// lets the API server try again.
+const LARGE_PATIENCE: Duration = Duration::from_secs(4);
+
 /// What is read of a body that is refused, so that its sender has done sending and reads the answer.
 /// Beyond that the connection is closed.
 const DISCARD: usize = 1024 * 1024;
@@ -218,11 +222,9 @@ impl Api {
             return self.decide(webhook, opted_in, peer, &bytes);
         }
         // Closed never: nobody closes it.
-        let turn = self
-            .large
-            .clone()
-            .acquire_owned()
+        let turn = tokio::time::timeout(LARGE_PATIENCE, self.large.clone().acquire_owned())
             .await
+            .map_err(|_| Refusal::Busy)?
             .map_err(|_| Refusal::Busy)?;
         let api = self.clone();
         tokio::task::spawn_blocking(move || {

@@ -1,5 +1,7 @@
 //! What is answered to what comes in.
 
+use std::sync::{Mutex, mpsc};
+
 use super::*;
 
 #[tokio::test]
@@ -317,6 +319,37 @@ async fn a_panic_is_a_fault_of_ours_and_concerns_that_request_alone() {
     assert_eq!(api.metrics.panics.get(), 2);
     assert_eq!(api.metrics.in_flight.get(), 0);
     assert_eq!(api.api.bytes().held(), 0, "a panic gives back what it held");
+}
+
+/// Decides about nothing before its sender is dropped.
+struct Stuck(Mutex<mpsc::Receiver<()>>);
+
+impl Engine for Stuck {
+    fn mutate(&self, _: &Review<'_>, _: OptedIn) -> Result<Answer, EngineError> {
+        let _ = self.0.lock().unwrap().recv();
+        Err(EngineError::Defect("never asked for".into()))
+    }
+
+    fn warn(&self, review: &Review<'_>, opted_in: OptedIn) -> Result<Answer, EngineError> {
+        self.mutate(review, opted_in)
+    }
+}
+
+#[tokio::test]
+async fn a_large_review_behind_one_that_takes_too_long_is_asked_for_again() {
+    let (release, stuck) = mpsc::channel();
+    let api = TestApi::with(Box::new(Stuck(Mutex::new(stuck))), Limits::default());
+    let mut large = review("u", &envoy_pod());
+    large["padding"] = json!(" ".repeat(1 << 20));
+    let large = large.to_string();
+    let (first, behind) = tokio::join!(api.post("/mutate", large.clone()), async {
+        let behind = api.post("/mutate", large.clone()).await;
+        drop(release);
+        behind
+    });
+    assert_eq!(behind.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(behind.headers[header::RETRY_AFTER], "1");
+    assert_eq!(first.status, StatusCode::INTERNAL_SERVER_ERROR, "its turn");
 }
 
 #[tokio::test]
