@@ -66,16 +66,24 @@ pub(crate) fn take_back(object: &Value) -> Result<Option<Removal>, UninjectError
         return Ok(None);
     }
     let mut warnings = Vec::new();
+    // A status that does not know of the sidecar was begun anew after the injection, and knows of none
+    // of its hooks: without their sidecar they would fail at every stop.
+    let knows_sidecar = |status: &Status| {
+        sidecar.as_ref().is_none_or(|sidecar| {
+            status.notes(&pointer(&["spec", sidecar.container.list.key(), NAME]))
+        })
+    };
     let status = annotation.and_then(Status::read);
-    if status.is_none() {
+    let is_whole = status.as_ref().is_some_and(knows_sidecar);
+    if !is_whole {
         warnings.push(format!(
             "{STATUS} is missing or broken: hooks and the sidecar are taken back, the grace period \
-             and the probes' stay as they are"
+             and the probes' only where it tells what they were"
         ));
     }
     let mut taking = Taking {
         draft: Draft::of(object, Status::default()),
-        has_status: status.is_some(),
+        has_whole_status: is_whole,
         status: status.unwrap_or_default(),
         warnings,
     };
@@ -121,8 +129,8 @@ fn has_trace(object: &Value) -> bool {
 struct Taking<'o> {
     draft: Draft<'o>,
     status: Status,
-    /// Whether the status could be read, and so says all that was done.
-    has_status: bool,
+    /// Whether the status could be read and says all that was done.
+    has_whole_status: bool,
     warnings: Vec<String>,
 }
 
@@ -130,7 +138,7 @@ impl Taking<'_> {
     /// A hook of ours goes, or gives way to the original.
     fn hook(&mut self, place: &[&str; 5]) {
         let noted = pointer(place);
-        if self.has_status && !self.status.notes(&noted) {
+        if self.has_whole_status && !self.status.notes(&noted) {
             // It asked the sidecar's port before there was a sidecar.
             return;
         }

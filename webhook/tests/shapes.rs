@@ -163,6 +163,37 @@ fn an_injection_whose_status_was_lost_is_taken_back_as_far_as_it_can_be_told() {
     );
 }
 
+/// What completes an injection after somebody wrote over its status notes what it added itself.
+#[test]
+fn a_status_that_tells_of_hooks_but_not_of_the_sidecar_leaves_no_hook_without_a_sidecar() {
+    let envoy = json!({"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"});
+    let late = json!({"name": "late", "image": "example/late:1"});
+    let pod = json!({
+        "metadata": {"annotations": {"drainhook.io/inject": "true"}},
+        "spec": {"containers": [envoy]},
+    });
+    let injected = |pod: &Value| {
+        let Decision::Inject { patch, .. } = decision(pod) else {
+            panic!("no injection");
+        };
+        support::apply(pod, &json!(patch)).unwrap()
+    };
+    for over in ["mine", r#"{"version":"0.1.0"}"#] {
+        let mut written = injected(&pod);
+        written["metadata"]["annotations"]["drainhook.io/status"] = json!(over);
+        let containers = written["spec"]["containers"].as_array_mut().unwrap();
+        containers.push(late.clone());
+        let removal = uninject(&injected(&written)).unwrap().unwrap();
+        let text = removal.pod["spec"].to_string();
+        assert!(!text.contains("preStop"), "{over}: {text}");
+        assert!(
+            removal.warnings[0].contains("is missing or broken"),
+            "{over}: {:?}",
+            removal.warnings
+        );
+    }
+}
+
 #[test]
 fn a_sidecar_that_was_written_by_hand_is_not_taken_away() {
     let written = json!([
