@@ -10,6 +10,7 @@ mod life;
 mod objects;
 mod options;
 mod rights;
+mod rollouts;
 mod stage;
 mod storm;
 mod upgrade;
