@@ -172,4 +172,14 @@ mod tests {
         let object = json!({"apiVersion": "v1", "kind": "Service"});
         assert_eq!(warn(&object, None, &Configuration::default()), [""; 0]);
     }
+
+    #[test]
+    fn what_is_not_for_people_to_write_is_passed_in_silence() {
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": {"annotations": {"drainhook.io/status": "{}", "example.org/inject": "true"}},
+            "spec": {"template": {"metadata": {"annotations": opted_in()}, "spec": envoy()}},
+        });
+        assert_eq!(warn(&object, None, &Configuration::default()), [""; 0]);
+    }
 }

@@ -36,7 +36,12 @@ mod tests {
     fn the_pod_is_found_in_every_kind() {
         for (version, kind, pointer) in [
             ("v1", "Pod", ""),
+            ("v1", "PodTemplate", "/template"),
+            ("v1", "ReplicationController", "/spec/template"),
             ("apps/v1", "Deployment", "/spec/template"),
+            ("apps/v1", "DaemonSet", "/spec/template"),
+            ("apps/v1", "ReplicaSet", "/spec/template"),
+            ("apps/v1", "StatefulSet", "/spec/template"),
             ("batch/v1", "Job", "/spec/template"),
             ("batch/v1", "CronJob", "/spec/jobTemplate/spec/template"),
         ] {

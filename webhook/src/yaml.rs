@@ -72,4 +72,13 @@ mod tests {
     fn depth_is_bounded() {
         assert!(read(&"[".repeat(100_000)).is_err());
     }
+
+    #[test]
+    fn a_text_longer_than_any_configuration_is_an_error() {
+        let comment = |length: usize| "#".repeat(length);
+        assert_eq!(read(&comment(LONGEST)), Ok(Value::Null));
+        for more in [1, 2] {
+            assert!(read(&comment(LONGEST + more)).is_err(), "{more} more");
+        }
+    }
 }

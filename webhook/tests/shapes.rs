@@ -300,3 +300,235 @@ fn settings_that_do_less_than_they_seem_to_are_told() {
         assert_eq!(warnings(well), [""; 0]);
     }
 }
+
+/// What stands in the pod after its injection.
+fn injected(pod: &Value) -> Value {
+    let Decision::Inject { patch, .. } = decision(pod) else {
+        panic!("no injection: {:?}", decision(pod));
+    };
+    support::apply(pod, &json!(patch)).unwrap()
+}
+
+fn sidecar(pod: &Value) -> Value {
+    let pod = injected(pod);
+    let all = ["containers", "initContainers"]
+        .into_iter()
+        .filter_map(|list| pod["spec"][list].as_array());
+    all.flatten()
+        .find(|container| container["name"] == "shutdown-manager")
+        .unwrap()
+        .clone()
+}
+
+fn gateway(envoy: &Value, annotations: &[(&str, &str)]) -> Value {
+    let mut pod = json!({
+        "metadata": {"annotations": {"drainhook.io/inject": "true"}},
+        "spec": {"containers": [{"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}]},
+    });
+    for (key, value) in envoy.as_object().unwrap() {
+        pod["spec"]["containers"][0][key] = value.clone();
+    }
+    for (key, value) in annotations {
+        pod["metadata"]["annotations"][*key] = json!(value);
+    }
+    pod
+}
+
+#[test]
+fn the_sidecar_keeps_envoys_class_of_service_and_makes_none() {
+    for (resources, is_guaranteed) in [
+        (json!({"limits": {"cpu": "1", "memory": "1Gi"}}), true),
+        (
+            json!({
+                "limits": {"cpu": "1", "memory": "1Gi"},
+                "requests": {"cpu": "1000m", "memory": "1024Mi"},
+            }),
+            true,
+        ),
+        (
+            json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}),
+            false,
+        ),
+        (json!({"limits": {"cpu": "0", "memory": "1Gi"}}), false),
+        (json!({"limits": {"memory": "1Gi"}}), false),
+        (json!({}), false),
+    ] {
+        let own = sidecar(&gateway(&json!({"resources": resources}), &[]));
+        let own = &own["resources"];
+        let same = own["limits"] == own["requests"];
+        assert_eq!(same, is_guaranteed, "{resources}: {own}");
+    }
+}
+
+#[test]
+fn in_a_pod_with_resources_of_its_own_the_sidecar_has_what_the_pods_author_wrote() {
+    let resources = |annotations: &[(&str, &str)]| {
+        let mut pod = gateway(&json!({}), annotations);
+        pod["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        sidecar(&pod)["resources"].clone()
+    };
+    assert_eq!(resources(&[]), Value::Null);
+    assert_eq!(
+        resources(&[
+            ("drainhook.io/cpu-request", "20m"),
+            ("drainhook.io/memory-limit", "64Mi"),
+        ]),
+        json!({"requests": {"cpu": "20m"}, "limits": {"memory": "64Mi"}})
+    );
+}
+
+#[test]
+fn the_sidecar_has_the_label_of_the_socket_that_it_opens_whoever_it_runs_as() {
+    let label = json!({"level": "s0:c1,c2"});
+    let envoy = json!({
+        "securityContext": {"runAsUser": 101, "seLinuxOptions": label},
+        "volumeMounts": [{"name": "admin", "mountPath": "/admin"}],
+    });
+    let socket = ("drainhook.io/admin", "unix:///admin/admin.sock");
+    for annotations in [
+        &[socket][..],
+        &[socket, ("drainhook.io/run-as-user", "101")],
+    ] {
+        let mut pod = gateway(&envoy, annotations);
+        pod["spec"]["volumes"] = json!([{"name": "admin", "emptyDir": {}}]);
+        assert_eq!(sidecar(&pod)["securityContext"]["seLinuxOptions"], label);
+    }
+}
+
+#[test]
+fn one_sidecar_opens_the_sockets_of_one_user() {
+    let decided = |users: [i64; 2]| {
+        let envoy = |name: &str, user: i64| {
+            json!({
+                "name": name, "image": "envoyproxy/envoy:v1.36.2",
+                "securityContext": {"runAsUser": user},
+                "volumeMounts": [{"name": "admin", "mountPath": "/admin"}],
+            })
+        };
+        decision(&json!({
+            "metadata": {"annotations": {
+                "drainhook.io/inject": "true", "drainhook.io/envoy": "one,two",
+                "drainhook.io/admin": "one=unix:///admin/1.sock,two=unix:///admin/2.sock",
+            }},
+            "spec": {
+                "containers": [envoy("one", users[0]), envoy("two", users[1])],
+                "volumes": [{"name": "admin", "emptyDir": {}}],
+            },
+        }))
+    };
+    assert_eq!(decided([101, 101]).reason(), "injected");
+    assert_eq!(decided([101, 102]).reason(), "user-unknown");
+}
+
+#[test]
+fn a_sidecar_beside_native_ones_is_native_where_the_cluster_is_not_known() {
+    let mut pod = gateway(&json!({}), &[]);
+    assert_eq!(injected(&pod)["spec"]["initContainers"], Value::Null);
+    let log = json!({"name": "log", "image": "example/log:1", "restartPolicy": "Always"});
+    pod["spec"]["initContainers"] = json!([log]);
+    let injected = injected(&pod);
+    assert_eq!(
+        injected["spec"]["initContainers"][1]["name"],
+        "shutdown-manager"
+    );
+}
+
+#[test]
+fn an_upgrade_keeps_the_token_and_gives_the_sidecar_the_place_of_its_new_kind() {
+    let token = Token::from_random(0x7070);
+    let configuration = Configuration::default();
+    let decided = |pod: &Value, origin: Origin, token: Option<&Token>| {
+        let request = Request {
+            pod,
+            namespace: None,
+            configuration: &configuration,
+            token,
+            origin,
+        };
+        let Decision::Inject { patch, .. } = decide(&request).unwrap() else {
+            panic!("no injection");
+        };
+        support::apply(pod, &json!(patch)).unwrap()
+    };
+    let mut pod = gateway(&json!({}), &[]);
+    pod["spec"]["initContainers"] = json!([{"name": "a"}, {"name": "b"}, {"name": "c"}]);
+    let mut pod = decided(&pod, Origin::Admission, Some(&token));
+    pod["metadata"]["annotations"]["drainhook.io/mode"] = json!("native");
+    let upgraded = decided(&pod, Origin::Manifest, None);
+    let names = upgraded["spec"]["initContainers"].as_array().unwrap();
+    let names: Vec<_> = names.iter().map(|one| one["name"].as_str()).collect();
+    assert_eq!(
+        names,
+        [Some("a"), Some("b"), Some("c"), Some("shutdown-manager")]
+    );
+    let hook = &upgraded["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"];
+    assert_eq!(hook["httpHeaders"][0]["value"], token.reveal());
+}
+
+#[test]
+fn an_envoy_that_closes_websockets_before_the_drain_is_over_is_told_of() {
+    let warnings = |seconds: &str| {
+        let envoy = json!({"args": ["--drain-time-s", seconds]});
+        let pod = gateway(&envoy, &[("drainhook.io/drain-listeners", "always")]);
+        let Decision::Inject { warnings, .. } = decision(&pod) else {
+            panic!("no injection");
+        };
+        warnings.concat()
+    };
+    assert!(warnings("299").contains("closes websockets"));
+    assert_eq!(warnings("300"), "");
+}
+
+#[test]
+fn a_configuration_of_which_a_part_is_in_a_file_may_have_its_admin_there() {
+    let yaml = ["--config-yaml", "node: {id: edge}"];
+    let file = [&["-c", "/e.yaml"][..], &yaml].concat();
+    assert_eq!(
+        decision(&gateway(&json!({"args": yaml}), &[])).reason(),
+        "admin-unknown"
+    );
+    let own = sidecar(&gateway(&json!({"args": file}), &[]));
+    assert_eq!(own["env"][0]["value"], "127.0.0.1:9901");
+}
+
+#[test]
+fn a_list_of_something_else_is_told_by_its_place() {
+    let pod = gateway(&json!({"env": ["A=b"]}), &[]);
+    let Decision::Reject { messages, .. } = decision(&pod) else {
+        panic!("not refused");
+    };
+    assert!(
+        messages[0].ends_with("env is not a list of objects"),
+        "{messages:?}"
+    );
+}
+
+#[test]
+fn a_malformed_pod_stops_nobody_where_nothing_is_to_be_taken_back() {
+    let mut pod = json!({"spec": {"containers": [{"name": "app"}], "initContainers": "none"}});
+    assert_eq!(uninject(&pod), Ok(None));
+    pod["spec"]["containers"][0]["name"] = json!("shutdown-manager");
+    assert!(uninject(&pod).is_err());
+}
+
+#[test]
+fn what_was_changed_since_is_left_and_told_in_as_many_words_as_fit() {
+    let mut pod = gateway(&json!({}), &[]);
+    let probe = json!({"httpGet": {"path": "/alive", "port": 3000}});
+    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+    containers.extend((0..20).map(
+        |number| json!({"name": format!("app-{number}"), "image": "app:1", "livenessProbe": probe}),
+    ));
+    let mut pod = injected(&pod);
+    for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+        if container["name"] != "shutdown-manager" && container["name"] != "envoy" {
+            container["livenessProbe"]["terminationGracePeriodSeconds"] = json!(7);
+        }
+    }
+    let removal = uninject(&pod).unwrap().unwrap();
+    let left = &removal.pod["spec"]["containers"][20]["livenessProbe"];
+    assert_eq!(left["terminationGracePeriodSeconds"], 7);
+    assert_eq!(removal.warnings.len(), 15, "{:?}", removal.warnings);
+    assert!(removal.warnings[0].ends_with("was changed since: left as it is"));
+    assert!(removal.warnings[14].starts_with("and 6 more"));
+}

@@ -203,6 +203,8 @@ mod tests {
                 "/e.yaml"
             ]),
             json!(["/bin/sh", "-c", "exec envoy -c /e.yaml"]),
+            json!(["sh", "-e", "-c", "envoy -c /e.yaml"]),
+            json!(["sh", "-c", "A_1=b _C= envoy -c /e.yaml"]),
             json!([
                 "sh",
                 "-ec",
@@ -225,6 +227,10 @@ mod tests {
         for container in [
             json!({"command": ["/bin/contour"], "args": ["envoy", "shutdown-manager"]}),
             json!({"args": ["envoy", "shutdown-manager"]}),
+            json!({"args": ["serve", "-c", "/e.yaml"]}),
+            // Not the name of a variable, so the name of a program.
+            json!({"command": ["sh", "-c", "a-b=c envoy -c /e.yaml"]}),
+            json!({"command": ["sh", "-c", "=c envoy -c /e.yaml"]}),
             json!({"command": ["sh", "-c", "mkdir -p /etc/envoy && ls /etc/envoy -l"]}),
             json!({"command": ["cp", "-r", "/etc/envoy", "/tmp"]}),
             json!({"command": ["sh", "-c"]}),
@@ -266,6 +272,9 @@ mod tests {
         assert_eq!(arguments.base_id.as_deref(), Some("2"));
         assert_eq!(arguments.admin_address_path.as_deref(), Some("/tmp/admin"));
         assert!(arguments.any_base_id && arguments.only_validates);
+        // A flag of one letter does not.
+        let short = start(json!({"args": ["-c=/e.yaml"]}));
+        assert_eq!(short, Start::Image(Arguments::default()));
     }
 
     #[test]
@@ -355,5 +364,48 @@ mod tests {
             Some("admin:\n  a: \"b\"; c")
         );
         assert_eq!(arguments.config_path.as_deref(), Some("/e.yaml"));
+    }
+
+    #[test]
+    fn a_words_quotes_parameters_and_signs_end_where_the_shell_ends_them() {
+        for (script, path) in [
+            ("envoy -c \"/my config.yaml\" -l info", "/my config.yaml"),
+            (r#"envoy -c "a\"b\\c\d;e" -l info"#, r#"a"b\c\d;e"#),
+            ("envoy -c ${DIR}/e.yaml -l info", "${DIR}/e.yaml"),
+            ("envoy -c ${DIR};wait", "${DIR}"),
+            ("envoy -c /e$;wait", "/e$;wait"),
+            ("envoy -c '{a';wait", "{a"),
+            ("envoy -c /e#1.yaml #2", "/e#1.yaml"),
+        ] {
+            let found = start(json!({"command": ["sh", "-c", script]}));
+            assert_eq!(found, Start::Envoy(config(path)), "{script}");
+        }
+    }
+
+    #[test]
+    fn what_linux_starts_no_command_with_is_not_read() {
+        let script = |length: usize| {
+            let begin = "envoy -c /e.yaml #";
+            let script = begin.to_owned() + &"x".repeat(length - begin.len());
+            start(json!({"command": ["sh", "-c", script]}))
+        };
+        assert_eq!(
+            script(LONGEST_WORD),
+            Start::Envoy(config("/e.yaml")),
+            "128 KiB"
+        );
+        for more in [1, 2] {
+            assert_eq!(script(LONGEST_WORD + more), Start::Other, "{more} more");
+        }
+        let expanded = |length: usize| {
+            let word = "$(V)".to_owned() + &"x".repeat(length - 4);
+            let env = json!([{"name": "V", "value": "v"}]);
+            let Start::Image(arguments) = start(json!({"args": ["-c", word], "env": env})) else {
+                panic!("not the image")
+            };
+            arguments.config_path.unwrap().starts_with("vx")
+        };
+        assert!(expanded(LONGEST_WORD));
+        assert!(!expanded(LONGEST_WORD + 1) && !expanded(LONGEST_WORD + 2));
     }
 }

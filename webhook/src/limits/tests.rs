@@ -197,6 +197,38 @@ fn what_is_not_about_containers_or_not_about_the_sidecar_is_passed_over() {
     assert_eq!(faults(&[&quota], &whole), [""; 0]);
 }
 
+#[test]
+fn a_ratio_that_is_met_anyway_changes_nothing_of_the_advice() {
+    let range = container(json!({
+        "min": {"memory": "10Mi"}, "maxLimitRequestRatio": {"memory": 8},
+    }));
+    let said = faults(&[&range], &usual()).concat();
+    assert!(
+        said.contains(": write drainhook.io/memory-request: \"10Mi\", on"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_sidecar_whose_resources_somebody_took_away_meets_no_quota() {
+    let mut pod = usual();
+    let sidecar = &mut pod["spec"]["containers"][1];
+    sidecar.as_object_mut().unwrap().remove("resources");
+    for (counted, key) in [
+        ("cpu", "cpu-request"),
+        ("requests.cpu", "cpu-request"),
+        ("limits.cpu", "cpu-limit"),
+        ("memory", "memory-request"),
+        ("requests.memory", "memory-request"),
+        ("limits.memory", "memory-limit"),
+    ] {
+        let quota = quota(&json!({counted: "4"}), &json!({}));
+        let said = faults(&[&quota], &pod).concat();
+        assert!(said.contains("and it has none: write"), "{counted}: {said}");
+        assert!(said.contains(key), "{counted}: {said}");
+    }
+}
+
 /// Amounts as people write them.
 fn amount(unit: &'static str) -> impl Strategy<Value = Option<String>> {
     prop_oneof![

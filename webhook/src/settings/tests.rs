@@ -1,6 +1,7 @@
 //! Where values come from, and what gives way.
 
 use super::*;
+use crate::configuration::UnknownKeys;
 
 fn resolved(pod: &[(&str, &str)], namespace: &[(&str, &str)], file: &str) -> Resolution {
     let pod = PodAnnotations::of(pod.iter().copied());
@@ -193,4 +194,35 @@ fn requests_above_limits_are_refused() {
             .message
             .contains("memory-limit 32Mi")
     );
+}
+
+#[test]
+fn a_value_that_is_longer_than_any_list_is_refused_unread() {
+    let faults = |length: usize| {
+        let value = "x".repeat(length);
+        let ours = PodAnnotations::of([("drainhook.io/exclude-listeners", &*value)].into_iter());
+        let (faults, _) = ours.faults(UnknownKeys::Deny);
+        faults.into_iter().map(|fault| fault.message).collect()
+    };
+    assert_eq!(faults(4096), Vec::<String>::new());
+    for more in [1, 2] {
+        let said: Vec<String> = faults(4096 + more);
+        assert_eq!(
+            said,
+            ["drainhook.io/exclude-listeners: the value is longer than 4096 bytes"]
+        );
+    }
+}
+
+#[test]
+fn only_the_defaults_that_contradict_give_way() {
+    let resolution = resolved(
+        &[("drainhook.io/drain-timeout", "20s")],
+        &[("drainhook.io/min-drain", "30s")],
+        "drain-delay: 1s",
+    );
+    assert_eq!(resolution.faults, []);
+    let settings = resolution.settings;
+    assert_eq!(settings.min_drain.source, Source::BuiltIn);
+    assert_eq!(settings.drain_delay.source, Source::Installation);
 }

@@ -186,4 +186,21 @@ mod tests {
         assert!(admin("edge=9901,edge=9902").is_err());
         assert!(admin("Edge=9901").is_err());
     }
+
+    #[test]
+    fn admins_are_shown_as_they_are_written() {
+        for text in [
+            "127.0.0.1:9901",
+            "edge=127.0.0.1:9901,inner=unix:///run/a.sock",
+        ] {
+            assert_eq!(admin(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_sockets_path_is_no_longer_than_linux_takes() {
+        let path = |length: usize| "/".to_owned() + &"x".repeat(length - 1);
+        assert!(admin_address(&path(107)).is_ok());
+        assert!(admin_address(&path(108)).is_err());
+    }
 }

@@ -71,3 +71,38 @@ fn an_image_is_one_word() {
         assert!(image(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn names_are_no_longer_than_kubernetes_takes() {
+    assert!(names(&"a".repeat(63)).is_ok());
+    assert!(names(&"a".repeat(64)).is_err());
+    // A Secret's is of several labels.
+    let label = "a".repeat(63);
+    let secret = |last: usize| secrets(&format!("{label}.{label}.{label}.{}", "a".repeat(last)));
+    assert!(secret(61).is_ok(), "253");
+    assert!(secret(62).is_err(), "254");
+    assert!(secret(63).is_err(), "255");
+    for text in ["a..b", ".a", "a.", "a.B"] {
+        assert!(secrets(text).is_err(), "{text}");
+    }
+    assert_eq!(secrets("team.pull"), Ok(vec!["team.pull".to_owned()]));
+}
+
+#[test]
+fn all_and_none_are_words_and_no_containers() {
+    assert_eq!(wait_containers("all"), Ok(WaitContainers::All));
+    assert_eq!(wait_containers("none"), Ok(WaitContainers::None));
+    let named = WaitContainers::Named(vec!["app".to_owned()]);
+    assert_eq!(wait_containers("app"), Ok(named));
+}
+
+#[test]
+fn what_is_allowed_is_listed_as_a_sentence_has_it() {
+    assert_eq!(not_a_word(&["a"]), "is not \"a\"");
+    assert_eq!(not_a_word(&["a", "b"]), "is none of \"a\" and \"b\"");
+    assert_eq!(
+        Kind::Word(&["a", "b"]).check("c"),
+        Err(not_a_word(&["a", "b"]))
+    );
+    assert_eq!(Kind::Word(&["a", "b"]).allowed(), "`a`, `b`");
+}
