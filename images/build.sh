@@ -43,7 +43,8 @@ target_of() {
 toolchain() {
     local package=$1 architecture=${2%%-*} variable=${2//-/_} compiler
     if [ "$package" = drainhook-webhook ]; then
-        compiler=$(images/compiler "$architecture")
+        # errexit does not hold in a function whose status is asked for.
+        compiler=$(images/compiler "$architecture") || return 1
         export "CC_$variable=$compiler"
     fi
     [ "$architecture" = "$(uname -m)" ] || export "CARGO_TARGET_${variable^^}_LINKER=rust-lld"

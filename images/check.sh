@@ -49,8 +49,9 @@ starts() {
     echo "$2: $($emulator "$binary" --version)"
     [ "$1" = drainhook ] || return 0
     # Asked to, jemalloc tells its settings first; no other allocator answers.
-    if ! _RJEM_MALLOC_CONF=confirm_conf:true $emulator "$binary" --version 2>&1 \
-        | grep -q -- "--with-malloc-conf.*oversize_threshold"; then
+    local told
+    told=$(_RJEM_MALLOC_CONF=confirm_conf:true $emulator "$binary" --version 2>&1)
+    if ! grep --quiet -- "--with-malloc-conf.*oversize_threshold" <<< "$told"; then
         echo "$binary does not run on jemalloc with the settings of .cargo/config.toml" >&2
         exit 1
     fi

@@ -95,7 +95,7 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
         .install(&stage.values(&[SHORT_FAREWELL]))
         .unwrap();
     let gateway = stage.gateway(2);
-    gateway.deploy().await.unwrap();
+    let load = stage.load(&gateway).await;
     deploy_injected(&stage, "kept");
     assert_eq!(stage.check(&[]).status, 0);
 
@@ -105,6 +105,9 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
     );
     gateway.restart().unwrap();
     gateway.until_rolled_out().await.unwrap();
+    // The pods that end had their drain, and need nobody for it.
+    let (requests, failures) = load.stop().await.unwrap();
+    assert_eq!(failures, Vec::<String>::new(), "of {requests} requests");
     let pods = gateway.pods().await.unwrap();
     assert!(!pods.iter().any(has_drain), "{pods:#?}");
     // The guard tells whoever creates a pod.
