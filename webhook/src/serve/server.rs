@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use drainhook_certs::{
@@ -81,6 +81,10 @@ const USUAL_SERVICE: &str = "drainhook";
 /// Threads that answer requests. One is enough for thousands of reviews in a second; more than a few
 /// only cost memory.
 const MOST_WORKERS: usize = 4;
+
+/// How much longer to serve on where the end comes from within. The kubelet was not told, and a pod that
+/// was not deleted stays in the Service until two probes, 2 s apart, have found it not ready.
+const UNANNOUNCED: Duration = Duration::from_secs(5);
 
 /// Threads for what blocks: the files that are looked at, and one large review after the other.
 const MOST_BLOCKING: usize = 8;
@@ -216,17 +220,16 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let plainly = tokio::spawn(plain.serve());
 
     let asked = asked_to_end(signals.next(), &mut background).await;
+    let leave = leaving(farewell.leave, &asked);
     match &asked {
         Ok(signal) => {
-            tracing::info!(signal, leaving_for = ?farewell.leave, "asked to end: not ready, serving on");
+            tracing::info!(signal, leaving_for = ?leave, "asked to end: not ready, serving on");
         }
-        Err(error) => {
-            tracing::error!(%error, leaving_for = ?farewell.leave, "not ready, serving on")
-        }
+        Err(error) => tracing::error!(%error, leaving_for = ?leave, "not ready, serving on"),
     }
     let ending = async {
         stop.enter(Stage::Leaving);
-        tokio::time::sleep(farewell.leave).await;
+        tokio::time::sleep(leave).await;
         stop.enter(Stage::Closing);
         let cut = serving.await.unwrap_or_default();
         // Whoever asks for metrics or health has nothing to lose.
@@ -238,7 +241,7 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
             tracing::info!(connections_cut = cut, "ended");
             asked.map(drop)
         }
-        signal = signals.next() => {
+        signal = asked_again(&asked, async || signals.next().await) => {
             tracing::warn!(signal, "a second signal: ended at once");
             Err(ServeError::Aborted)
         }
@@ -258,6 +261,27 @@ async fn asked_to_end(
             Err(error) => error.to_string(),
         })),
     }
+}
+
+/// How long to serve on before the port closes.
+fn leaving<T>(usual: Duration, asked: &Result<T, ServeError>) -> Duration {
+    match asked {
+        Ok(_) => usual,
+        Err(_) => usual + UNANNOUNCED,
+    }
+}
+
+/// Waits for the signal that asks to hurry. Where no signal has begun the end, the first one asks for what
+/// is under way already: the pod is deleted or its node drained.
+async fn asked_again<T>(
+    asked: &Result<T, ServeError>,
+    mut signal: impl AsyncFnMut() -> &'static str,
+) -> &'static str {
+    if asked.is_err() {
+        let signal = signal().await;
+        tracing::info!(signal, "asked to end, which is under way");
+    }
+    signal().await
 }
 
 /// Both families on one socket, and the older one alone where there is no other.
@@ -345,6 +369,26 @@ mod tests {
             let error = asked_to_end(pending(), &mut parts).await.unwrap_err();
             assert_eq!(error.exit_status(), 70, "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn after_a_part_has_ended_the_first_signal_cuts_nothing_short() {
+        for (asked, hurries) in [
+            (Ok("SIGTERM"), "SIGINT"),
+            (Err(ServeError::PartEnded("it returned".into())), "SIGTERM"),
+        ] {
+            let mut signals = ["SIGINT", "SIGTERM"].into_iter();
+            let next = async || signals.next().unwrap();
+            assert_eq!(asked_again(&asked, next).await, hurries, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_the_kubelet_was_not_told_of_leaves_it_the_time_to_find_out() {
+        let usual = Duration::from_secs(5);
+        assert_eq!(leaving(usual, &Ok("SIGTERM")), usual);
+        let ended = Err::<(), _>(ServeError::PartEnded("it returned".into()));
+        assert_eq!(leaving(usual, &ended), Duration::from_secs(10));
     }
 
     #[tokio::test]
