@@ -114,11 +114,14 @@ impl Cluster {
         }
     }
 
-    /// Keeps itself up to date for ever.
+    /// Keeps itself up to date for ever. It would return where a part of that ended.
     pub(super) async fn watch(self: Arc<Self>, client: Client, ask_version: bool) {
         let namespaces = self.watch_namespaces(client.clone());
         if ask_version {
-            tokio::join!(namespaces, self.watch_version(client));
+            tokio::select! {
+                () = namespaces => {}
+                () = self.watch_version(client) => {}
+            }
         } else {
             namespaces.await;
         }

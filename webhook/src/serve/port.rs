@@ -45,6 +45,7 @@ pub(super) struct Port {
     pub(super) listener: TcpListener,
     /// None for plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// [`Connections::watch`] has to run beside.
     pub(super) connections: Arc<Connections>,
     pub(super) router: Router,
     pub(super) stopping: Stopping,
@@ -89,7 +90,6 @@ impl Port {
             close_within,
         } = self;
         let acceptor = tls.map(TlsAcceptor::from);
-        let sweeper = tokio::spawn(connections.clone().watch());
         let silent = SILENT.min(close_within / 2);
         let begin = |(stream, peer): (TcpStream, SocketAddr), tasks: &mut JoinSet<()>| {
             if let Some(seat) = connections.seat(peer.ip()) {
@@ -129,7 +129,6 @@ impl Port {
         drop(listener);
         let until = Instant::now() + close_within;
         while let Ok(Some(_)) = timeout_at(until, tasks.join_next()).await {}
-        sweeper.abort();
         let cut = tasks.len();
         tasks.shutdown().await;
         cut

@@ -52,6 +52,10 @@ pub(super) fn plain_port(listener: TcpListener, router: Router, stopping: Stoppi
 /// Serves one until it is dropped.
 pub(crate) async fn serve_plain(listener: TcpListener, router: Router) {
     let (stop, stopping) = Stop::new();
-    plain_port(listener, router, stopping).serve().await;
+    let port = plain_port(listener, router, stopping);
+    tokio::select! {
+        () = port.connections.clone().watch() => {}
+        _ = port.serve() => {}
+    }
     drop(stop);
 }

@@ -13,7 +13,7 @@ use drainhook_certs::{
     ServerNames, Source, provider, server_config,
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use super::{
     Certs, Choice, ClusterUse, ServeArgs, UnknownKeysArg,
@@ -132,7 +132,8 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let listener = bind(args.bind, args.port).await?;
     let plain_listener = bind(args.bind, args.plain_port).await?;
     let metrics = Metrics::new();
-    let mut background = JoinSet::new();
+    // All that should never end before the server does.
+    let mut parts = JoinSet::new();
 
     let client = match (client(args.cluster).await, args.certs) {
         // A pod without a ServiceAccount's token, most likely: reviews can be answered without it.
@@ -150,7 +151,7 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     match client {
         Ok(client) => {
             let ask_version = args.kubernetes_version.is_none();
-            background.spawn(cluster.clone().watch(client, ask_version));
+            parts.spawn(cluster.clone().watch(client, ask_version));
         }
         Err(reason) => {
             tracing::warn!(%reason, "no cluster is asked: namespaces' defaults are off");
@@ -163,16 +164,16 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         .map(|path| ClientAuthority::from_file(path, LOOK_INTERVAL, source.status.clone()));
     let verifier = clients.as_ref().map(|clients| clients.verifier.clone());
     let tls = Arc::new(server_config(source.resolver, verifier)?);
-    background.spawn(source.background);
+    parts.spawn(source.background);
     if let Some(clients) = clients {
-        background.spawn(clients.background);
+        parts.spawn(clients.background);
     }
     let defaults = args
         .defaults
         .clone()
         .map(|path| DefaultsFile::open(path, metrics.clone()));
     if let Some(defaults) = &defaults {
-        background.spawn(defaults.clone().watch());
+        parts.spawn(defaults.clone().watch());
     }
 
     let decider = Decider {
@@ -216,10 +217,10 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         version = env!("CARGO_PKG_VERSION"),
         "serving",
     );
-    let serving = tokio::spawn(port.serve());
-    let plainly = tokio::spawn(plain.serve());
+    let served = serve_port(port, &mut parts);
+    serve_port(plain, &mut parts);
 
-    let asked = asked_to_end(signals.next(), &mut background).await;
+    let asked = asked_to_end(signals.next(), &mut parts).await;
     let leave = leaving(farewell.leave, &asked);
     match &asked {
         Ok(signal) => {
@@ -231,10 +232,9 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
         stop.enter(Stage::Leaving);
         tokio::time::sleep(leave).await;
         stop.enter(Stage::Closing);
-        let cut = serving.await.unwrap_or_default();
-        // Whoever asks for metrics or health has nothing to lose.
-        plainly.abort();
-        cut
+        // Where the port itself has ended, so have its connections. The plain one is not waited for:
+        // whoever asks for metrics or health has nothing to lose.
+        served.await.unwrap_or_default()
     };
     tokio::select! {
         cut = ending => {
@@ -246,6 +246,18 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
             Err(ServeError::Aborted)
         }
     }
+}
+
+/// Serves a port, and watches over its connections. What comes back is how many were cut off, once it was
+/// asked to close; nothing comes where it panicked.
+fn serve_port(port: Port, parts: &mut JoinSet<()>) -> oneshot::Receiver<usize> {
+    let (ended, cut) = oneshot::channel();
+    parts.spawn(port.connections.clone().watch());
+    parts.spawn(async move {
+        // Of the plain port nobody wants to know.
+        let _ = ended.send(port.serve().await);
+    });
+    cut
 }
 
 /// Waits for a signal, or for the first of the parts that should never end.
@@ -369,6 +381,20 @@ mod tests {
             let error = asked_to_end(pending(), &mut parts).await.unwrap_err();
             assert_eq!(error.exit_status(), 70, "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_served_no_more_ends_the_server() {
+        let (stop, stopping) = Stop::new();
+        let listener = bind(Ipv4Addr::LOCALHOST.into(), 0).await.unwrap();
+        let mut parts = JoinSet::new();
+        let port = process::plain_port(listener, axum::Router::new(), stopping);
+        let cut = serve_port(port, &mut parts);
+        // A port closes where nobody is left to say when: the quietest way to lose one.
+        drop(stop);
+        let error = asked_to_end(pending(), &mut parts).await.unwrap_err();
+        assert_eq!(error.exit_status(), 70, "{error}");
+        assert_eq!(cut.await, Ok(0));
     }
 
     #[tokio::test]

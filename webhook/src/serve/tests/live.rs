@@ -86,6 +86,8 @@ impl Live {
             stopping,
             close_within: settings.close_within,
         };
+        // It ends with the test.
+        tokio::spawn(connections.clone().watch());
         let task = tokio::spawn(port.serve());
         let roots = trusting(issued.cert.der().clone());
         Self {
