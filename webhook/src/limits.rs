@@ -55,6 +55,9 @@ enum Scope {
     NotTerminating,
     /// Those that ask for nothing, which a pod with the sidecar never is.
     BestEffort,
+    /// Those that are chosen by what is not read here, like a priority class: a quota of which nobody
+    /// can tell whether it counts is no reason for a fault.
+    Other,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +203,7 @@ impl Quota {
         self.scopes.iter().all(|scope| match scope {
             Scope::Terminating => terminating,
             Scope::NotTerminating => !terminating,
-            Scope::BestEffort => false,
+            Scope::BestEffort | Scope::Other => false,
         })
     }
 }
@@ -226,19 +229,28 @@ impl Range {
                 ));
             }
         }
-        if let (
-            Some(ratio),
-            Amounts {
-                request: Some(request),
-                limit: Some(limit),
-            },
-        ) = (&self.ratio, amounts)
-            && limit.exceeds_times(ratio, request)
-        {
-            said.push(format!(
-                "LimitRange {name} lets a limit of {resource} be {ratio} times its request and it \
-                 asks for {request} and is limited to {limit}"
-            ));
+        if let Some(ratio) = &self.ratio {
+            match (&amounts.request, &amounts.limit) {
+                (Some(request), Some(limit)) if limit.exceeds_times(ratio, request) => {
+                    said.push(format!(
+                        "LimitRange {name} lets a limit of {resource} be {ratio} times its request \
+                         and it asks for {request} and is limited to {limit}"
+                    ));
+                }
+                (Some(_), Some(_)) => {}
+                // A ratio is met by nobody who leaves one of them out.
+                (request, _) => {
+                    let missing = if request.is_none() {
+                        "request"
+                    } else {
+                        "limit"
+                    };
+                    said.push(format!(
+                        "LimitRange {name} lets a limit of {resource} be {ratio} times its request \
+                         and it has no {missing}"
+                    ));
+                }
+            }
         }
         said
     }

@@ -183,9 +183,19 @@ fn a_status_that_tells_of_hooks_but_not_of_the_sidecar_leaves_no_hook_without_a_
         written["metadata"]["annotations"]["drainhook.io/status"] = json!(over);
         let containers = written["spec"]["containers"].as_array_mut().unwrap();
         containers.push(late.clone());
-        let removal = uninject(&injected(&written)).unwrap().unwrap();
-        let text = removal.pod["spec"].to_string();
-        assert!(!text.contains("preStop"), "{over}: {text}");
+        let completed = injected(&written);
+        // Completed once more, for a hook of ours that asks for an Envoy of another name.
+        let mut stale = completed.clone();
+        let hook = &mut stale["spec"]["containers"][0]["lifecycle"]["preStop"]["httpGet"];
+        assert_eq!(hook["path"], "/shutdown");
+        hook["path"] = json!("/shutdown/gone");
+        let stale = injected(&stale);
+        for pod in [&completed, &stale] {
+            let removal = uninject(pod).unwrap().unwrap();
+            let text = removal.pod["spec"].to_string();
+            assert!(!text.contains("preStop"), "{over}: {text}");
+        }
+        let removal = uninject(&completed).unwrap().unwrap();
         assert!(
             removal.warnings[0].contains("is missing or broken"),
             "{over}: {:?}",

@@ -48,7 +48,9 @@ pub(super) fn complete(
     let earlier = metadata.annotation(STATUS).and_then(Status::read);
     let status = earlier.clone().unwrap_or_else(Status::begin);
     let mut draft = Draft::of(case.request.pod, status);
-    let earlier = earlier.as_ref();
+    // A status that was begun anew after the injection knows of none of its hooks.
+    let sidecar = pointer(&["spec", existing.container.list.key(), NAME]);
+    let earlier = earlier.as_ref().filter(|status| status.notes(&sidecar));
     for envoy in &envoys {
         let name = (envoys.len() > 1).then_some(envoy.container.name);
         set_hook(

@@ -67,13 +67,14 @@ fn counted(key: &str) -> Option<(Resource, Bound)> {
     }
 }
 
-/// The scopes that can be told from a pod; by any other, a quota is taken to be about all pods.
+/// Nothing where it is about every pod with a sidecar.
 fn scope(name: &Value) -> Option<Scope> {
     match name.as_str()? {
         "Terminating" => Some(Scope::Terminating),
         "NotTerminating" => Some(Scope::NotTerminating),
         "BestEffort" => Some(Scope::BestEffort),
-        _ => None,
+        "NotBestEffort" => None,
+        _ => Some(Scope::Other),
     }
 }
 

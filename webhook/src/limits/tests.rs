@@ -105,6 +105,13 @@ fn a_quota_on_some_pods_is_about_those_alone() {
         (json!({"scopes": ["NotBestEffort"]}), 1, 1),
         (
             json!({"scopeSelector": {"matchExpressions": [
+                {"scopeName": "PriorityClass", "operator": "In", "values": ["high"]},
+            ]}}),
+            0,
+            0,
+        ),
+        (
+            json!({"scopeSelector": {"matchExpressions": [
                 {"scopeName": "Terminating", "operator": "Exists"},
             ]}}),
             0,
@@ -158,6 +165,14 @@ fn a_ratio_is_met_by_asking_for_more_and_by_no_limit_that_is_wider_than_need_be(
     ]) {
         assert!(said.contains(written), "{said}");
     }
+}
+
+#[test]
+fn a_ratio_alone_asks_for_a_limit() {
+    let range = container(json!({"maxLimitRequestRatio": {"cpu": 4}}));
+    let said = faults(&[&range], &usual()).concat();
+    assert!(said.contains("and it has no limit: write"), "{said}");
+    assert!(said.contains("drainhook.io/cpu-limit: "), "{said}");
 }
 
 #[test]
