@@ -408,4 +408,15 @@ mod tests {
         assert!(expanded(LONGEST_WORD));
         assert!(!expanded(LONGEST_WORD + 1) && !expanded(LONGEST_WORD + 2));
     }
+
+    #[test]
+    fn a_reference_to_a_name_that_no_variable_has_is_no_reference() {
+        let expanded = |length: usize| {
+            let name = "n".repeat(length);
+            let env = json!([{"name": name, "value": "/e.yaml"}]);
+            start(json!({"args": ["-c", format!("$({name})")], "env": env}))
+        };
+        assert_eq!(expanded(256), Start::Image(config("/e.yaml")));
+        assert_ne!(expanded(257), Start::Image(config("/e.yaml")));
+    }
 }
