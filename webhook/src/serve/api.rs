@@ -23,7 +23,7 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, HeaderValue, Request, Response, StatusCode,
-        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+        header::{self, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
     },
     routing::post,
 };
@@ -31,7 +31,7 @@ use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout_at};
 
 use super::{
     body,
@@ -124,9 +124,11 @@ impl Default for Limits {
 /// milliseconds of one request are never in the way of a usual one.
 const LARGE: usize = 256 * 1024;
 
-/// How long one of those waits for its turn. The registered time-out is 5 s, and an answer before that
-/// lets the API server try again.
-const LARGE_PATIENCE: Duration = Duration::from_secs(4);
+/// After which pause a sender may try again that came when there was too much at once.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The API server's time-out where it says none, and the longest that counts: who waits holds memory.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is read of a body that is refused, so that its sender has done sending and reads the answer.
 /// Beyond that the connection is closed.
@@ -185,11 +187,18 @@ impl Api {
         let peer = peer(&request);
         let in_flight = InFlight::new(&self.metrics);
         let (head, mut body) = request.into_parts();
-        let answered =
-            AssertUnwindSafe(self.answer(webhook, opted_in, peer, &head.headers, &mut body))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(self.panicked()));
+        let turn_by = began + patience(head.uri.query());
+        let answered = AssertUnwindSafe(self.answer(
+            webhook,
+            opted_in,
+            peer,
+            &head.headers,
+            &mut body,
+            turn_by,
+        ))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(self.panicked()));
         let response = match answered {
             Ok(answer) => json(answer),
             Err(refusal) => self.refuse_body(refusal, peer, body).await,
@@ -209,6 +218,7 @@ impl Api {
         peer: IpAddr,
         headers: &HeaderMap,
         body: &mut Body,
+        turn_by: Instant,
     ) -> Result<Vec<u8>, Refusal> {
         expect_plain_json(headers)?;
         let _slot = self.requests.take(peer, 1).map_err(|_| Refusal::Busy)?;
@@ -222,7 +232,7 @@ impl Api {
             return self.decide(webhook, opted_in, peer, &bytes);
         }
         // Closed never: nobody closes it.
-        let turn = tokio::time::timeout(LARGE_PATIENCE, self.large.clone().acquire_owned())
+        let turn = timeout_at(turn_by.into(), self.large.clone().acquire_owned())
             .await
             .map_err(|_| Refusal::Busy)?
             .map_err(|_| Refusal::Busy)?;
@@ -318,16 +328,13 @@ impl Api {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         if status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(axum::http::header::ALLOW, HeaderValue::from_static("POST"));
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
         }
         if discarded != Ok(true) {
-            headers.insert(
-                axum::http::header::CONNECTION,
-                HeaderValue::from_static("close"),
-            );
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -355,6 +362,24 @@ fn peer(request: &Request<Body>) -> IpAddr {
         .extensions()
         .get::<Peer>()
         .map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0)
+}
+
+/// How long a request may have taken when a large review's turn comes. An API server waits
+/// [`RETRY_AFTER`] and tries again within one and the same time-out, which it says in the query
+/// (`timeout=5s`): two times of waiting and the pause between fit into that.
+fn patience(query: Option<&str>) -> Duration {
+    let said = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| {
+            pair.strip_prefix("timeout=")?
+                .strip_suffix('s')?
+                .parse()
+                .ok()
+        })
+        .map(Duration::from_secs);
+    let timeout = said.unwrap_or(TIMEOUT).min(TIMEOUT);
+    timeout.saturating_sub(RETRY_AFTER) / 2
 }
 
 fn expect_plain_json(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -400,4 +425,29 @@ async fn discard(mut body: Body) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_review_waits_no_longer_than_lets_its_sender_try_once_more() {
+        for (query, millis) in [
+            (Some("timeout=5s"), 2000),
+            (Some("timeout=2s"), 500),
+            (Some("dryRun=All&timeout=3s"), 1000),
+            (Some("timeout=1s"), 0),
+            (Some("timeout=0s"), 0),
+            // Nobody may hold memory for as long as he likes, or by nonsense.
+            (Some("timeout=30s"), 2000),
+            (Some("timeout=18446744073709551615s"), 2000),
+            (Some("timeout=1m0s"), 2000),
+            (Some("timeout=-1s"), 2000),
+            (Some("timeout"), 2000),
+            (None, 2000),
+        ] {
+            assert_eq!(patience(query), Duration::from_millis(millis), "{query:?}");
+        }
+    }
 }
