@@ -45,9 +45,11 @@ pub(super) struct Cluster {
 const PAGE: u32 = 100;
 
 /// For how long a watch that broke is taken to be broken. Where nothing changes, nothing tells that it
-/// goes on again but that it does not break again; an attempt that fails says so after the client's
-/// 30 s for a connection, and the next attempt is made 30 s later at most.
-const BROKEN: Duration = Duration::from_secs(90);
+/// goes on again but that it does not break again. An attempt that fails says so after the client's
+/// 30 s for a connection at most; the pause before the next one grows to 30 s, to which chance adds as much
+/// again. Twice those 90 s, so that a long outage is one. A peer that takes the connection and then says
+/// nothing breaks nothing, and is taken for a cluster in which nothing changes.
+const BROKEN: Duration = Duration::from_secs(180);
 
 /// An upgrade of the control plane takes minutes.
 const VERSION_INTERVAL: Duration = Duration::from_secs(300);
@@ -262,6 +264,12 @@ mod tests {
         }
     }
 
+    /// Of the client, unless told.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Between attempts of the watch, with all that chance may add.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
     const OURS: (&str, &str) = ("drainhook.io/inject", "enabled");
 
     #[test]
@@ -323,6 +331,12 @@ mod tests {
         assert!(cluster.up_to_date(), "a change came");
 
         cluster.broke(&watcher::Error::NoResourceVersion);
+        let next_attempt_fails = LONGEST_PAUSE + CONNECT_TIMEOUT;
+        *cluster.broke.lock().unwrap() = Instant::now().checked_sub(next_attempt_fails);
+        assert!(
+            !cluster.up_to_date(),
+            "an outage does not end between attempts"
+        );
         *cluster.broke.lock().unwrap() = Instant::now().checked_sub(2 * BROKEN);
         assert!(cluster.up_to_date(), "nothing changes, and nothing broke");
 
