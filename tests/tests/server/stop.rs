@@ -55,6 +55,22 @@ async fn a_pod_without_a_token_serves_with_certificates_from_files() {
     assert!(page.contains("[+] namespaces: off: "), "{page}");
     let log = server.process.log();
     assert!(log.contains("no cluster is asked"), "{log}");
+    assert!(log.contains("without its ServiceAccount"), "{log}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_named_and_cannot_be_asked_is_not_done_without() {
+    let mut command = command();
+    command.env("KUBECONFIG", "/nonexistent/kubeconfig").args([
+        "--certs=files",
+        "--cert=/nonexistent",
+        "--key=/nonexistent",
+    ]);
+    let mut process = Process::spawn("drainhook serve", command).unwrap();
+    let status = process.wait(BOUND).await.unwrap();
+    let said = process.log();
+    assert_eq!(status.code(), Some(69), "{said}");
+    assert!(said.contains("/nonexistent/kubeconfig"), "{said}");
 }
 
 #[tokio::test]

@@ -61,6 +61,9 @@ pub(crate) enum ServeError {
     /// The cluster's configuration cannot be read.
     #[error("cannot use the cluster: {0}")]
     Cluster(String),
+    /// No kubeconfig is named, and the pod has no token of a ServiceAccount, or not all that goes with it.
+    #[error("cannot use the cluster: {0}")]
+    NoAccount(String),
     /// The TLS library refused its configuration.
     #[error("cannot set TLS up: {0}")]
     Tls(#[from] rustls::Error),
@@ -99,7 +102,7 @@ impl ServeError {
             | Self::SelfManagedWithoutCluster(_)
             | Self::Name(_)
             | Self::Lifetimes(_) => 64,
-            Self::System { .. } | Self::Cluster(_) | Self::Tls(_) => 69,
+            Self::System { .. } | Self::Cluster(_) | Self::NoAccount(_) | Self::Tls(_) => 69,
             Self::PartEnded(_) => 70,
             Self::Aborted => 1,
         }
@@ -136,8 +139,12 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let mut parts = JoinSet::new();
 
     let client = match (client(args.cluster).await, args.certs) {
-        // A pod without a ServiceAccount's token, most likely: reviews can be answered without it.
-        (Err(ServeError::Cluster(reason)), Certs::Files) => Err(reason.into()),
+        // Reviews can be answered without, and no later attempt would find more. Any other fault is of a
+        // cluster that was meant to be asked.
+        (Err(ServeError::NoAccount(reason)), Certs::Files) => {
+            tracing::error!(%reason, "inside of a pod, and without its ServiceAccount");
+            Err(reason.into())
+        }
         (client, _) => client?,
     };
     let cluster = Cluster::new(args.kubernetes_version, metrics.clone());
@@ -319,9 +326,13 @@ pub(crate) async fn client(
     if !is_set("KUBERNETES_SERVICE_HOST") && !is_set("KUBECONFIG") {
         return Ok(Err("neither inside of a pod nor with KUBECONFIG set".into()));
     }
-    let config = kube::Config::infer()
-        .await
-        .map_err(|error| ServeError::Cluster(error.to_string()))?;
+    let config = kube::Config::infer().await.map_err(|error| {
+        let reason = error.to_string();
+        match is_set("KUBECONFIG") {
+            true => ServeError::Cluster(reason),
+            false => ServeError::NoAccount(reason),
+        }
+    })?;
     let client = kube::Client::try_from(config);
     Ok(Ok(
         client.map_err(|error| ServeError::Cluster(error.to_string()))?
