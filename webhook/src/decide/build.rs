@@ -12,7 +12,7 @@ use crate::draft::{Draft, Position};
 use crate::envoy::{self, Envoy};
 use crate::foreign;
 use crate::hook::{self, HookForm};
-use crate::message::{fit, printable, quoted};
+use crate::message::{fit, quoted};
 use crate::pod::{Container, DEFAULT_GRACE, List, Pod};
 use crate::settings::{Settings, Source, Sourced};
 use crate::sidecar::{self, Blueprint, Identity};
@@ -344,19 +344,31 @@ fn tell_of_meshes(case: &mut Case<'_>) {
             continue;
         };
         let listed = case.metadata.annotation(key).unwrap_or_default();
-        if listed
-            .split(',')
-            .all(|item| item.trim() != port.to_string())
-        {
-            case.warn(format!(
-                "{}'s proxy {} is not ours and drains by itself; let the kubelet reach the \
-                 sidecar past it: {}: \"{port}\"",
-                foreign.product(),
-                quoted(container.name),
-                printable(key)
-            ));
+        if names_port(listed, port) {
+            continue;
         }
+        let way_out = if listed.trim().is_empty() {
+            format!("{key}: \"{port}\"")
+        } else {
+            format!("add {port} to {key}")
+        };
+        case.warn(format!(
+            "{}'s proxy {} is not ours and drains by itself; let the kubelet reach the sidecar \
+             past it: {way_out}",
+            foreign.product(),
+            quoted(container.name),
+        ));
     }
+}
+
+/// Whether a list of ports and ranges of ports, as `25,8000-8090`, has this one.
+fn names_port(listed: &str, port: u16) -> bool {
+    listed.split(',').any(|item| {
+        let (first, last) = item.split_once('-').unwrap_or((item, item));
+        let number = |text: &str| text.trim().parse::<u16>().ok();
+        number(first).is_some_and(|first| first <= port)
+            && number(last).is_some_and(|last| port <= last)
+    })
 }
 
 fn tell_root(case: &mut Case<'_>, identity: &Identity) {
