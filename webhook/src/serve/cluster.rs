@@ -348,6 +348,27 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_is_known_as_it_was_last_while_the_watch_is_broken() {
+        let cluster = Cluster::new(None, Metrics::new());
+        let mut listed = HashMap::new();
+        cluster.take(Event::Init, &mut listed);
+        cluster.take(Event::InitApply(object("a", &[OURS])), &mut listed);
+        cluster.take(Event::InitDone, &mut listed);
+        let still_known = || cluster.namespace("a").is_some_and(|known| known.opts_in());
+
+        cluster.broke(&watcher::Error::NoResourceVersion);
+        assert!(still_known(), "the watch broke");
+        cluster.take(Event::Init, &mut listed);
+        cluster.broke(&watcher::Error::NoResourceVersion);
+        assert!(still_known(), "it broke again while it listed anew");
+        assert!(!cluster.up_to_date() && cluster.synced());
+
+        cluster.take(Event::Init, &mut listed);
+        cluster.take(Event::InitDone, &mut listed);
+        assert!(!still_known(), "the namespace has gone meanwhile");
+    }
+
+    #[test]
     fn without_a_cluster_there_is_nothing_to_wait_for() {
         let cluster = Cluster::new(None, Metrics::new());
         cluster.switch_off("no cluster");

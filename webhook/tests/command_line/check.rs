@@ -52,6 +52,50 @@ fn each_value_is_told_with_its_source() {
     );
 }
 
+/// The nearest source has the last word, and is the one that is named.
+#[test]
+fn a_value_of_the_namespace_is_told_as_such_until_the_pod_has_its_own() {
+    let flags = [
+        "--namespace-annotation",
+        "drainhook.io/drain-timeout=90s",
+        "--set",
+        "drain-timeout=60s",
+    ];
+    let line = |arguments: &[&str], text: &str| {
+        let run = piped(&[&["check"], arguments].concat(), text);
+        assert_eq!(run.status, 0, "{run:?}");
+        let mut lines = run
+            .out
+            .lines()
+            .filter(|line| line.contains("drain-timeout: "));
+        let line = lines.next().unwrap_or_default().trim().to_owned();
+        assert_eq!(lines.next(), None, "{}", run.out);
+        line
+    };
+    let of_namespace = "drainhook.io/drain-timeout: 90s  (the namespace)";
+    assert_eq!(line(&flags, POD), of_namespace);
+    // The same where the Namespace is among the manifests.
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  annotations:\n    \
+                     drainhook.io/drain-timeout: 90s\n---\n";
+    assert_eq!(
+        line(&flags[2..], &(namespace.to_owned() + POD)),
+        of_namespace
+    );
+    let own = POD.replace("spec:", "    drainhook.io/drain-timeout: 30s\nspec:");
+    assert_eq!(
+        line(&flags, &own),
+        "drainhook.io/drain-timeout: 30s  (the pod)"
+    );
+
+    let (_, json) = json(&flags, POD);
+    let settings = json["pods"][0]["settings"].as_array().unwrap();
+    let told = settings
+        .iter()
+        .find(|setting| setting["key"] == "drainhook.io/drain-timeout")
+        .unwrap();
+    assert_eq!(told["source"], "namespace", "{told}");
+}
+
 #[test]
 fn a_quota_among_the_manifests_that_would_refuse_the_sidecar_names_the_key_to_write() {
     let quota = |namespace: &str| {

@@ -290,6 +290,42 @@ fn a_namespace_among_the_manifests_opts_in_and_sets_defaults() {
     );
 }
 
+/// Whoever writes one by hand has no Deployment that would make it.
+#[test]
+fn the_template_of_a_replica_set_gets_the_drain_and_gives_it_back() {
+    let text = "\
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: edge}
+spec:
+  replicas: 2 # one of each zone
+  selector: {matchLabels: {app: edge}}
+  template:
+    metadata:
+      labels: {app: edge}
+      annotations: {drainhook.io/inject: \"true\"}
+    spec:
+      containers:
+      - name: envoy
+        image: envoyproxy/envoy:v1.36.2
+";
+    let run = piped(&["inject"], text);
+    assert_eq!(run.status, 0, "{run:?}");
+    assert_eq!(run.err, "stdin: document 1: replicaset/edge: injected\n");
+    let set: Value = serde_saphyr::from_str(&run.out).unwrap();
+    let pod = &set["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][1]["name"], "shutdown-manager", "{set}");
+    let hook = &pod["containers"][0]["lifecycle"]["preStop"]["httpGet"];
+    assert_eq!(hook["path"], "/shutdown", "{set}");
+    assert_eq!(pod["terminationGracePeriodSeconds"], 305, "{set}");
+    // Nothing but the template is touched.
+    assert!(
+        run.out
+            .starts_with(text.split("  template:").next().unwrap())
+    );
+    assert_eq!(piped(&["uninject"], &run.out).out, text);
+}
+
 #[test]
 fn what_is_wrong_with_the_pods_of_others_stops_nobody() {
     let others = "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: [odd]\nspec: {}\n";

@@ -42,15 +42,24 @@ fn the_manual_has_a_page_for_each_command() {
         drainhook(&["man", "--directory", path.to_str().unwrap()]).status,
         0
     );
-    for page in [
-        "drainhook.1",
-        "drainhook-inject.1",
-        "drainhook-uninject.1",
-        "drainhook-check.1",
+    // Each page has an option that is that command's alone.
+    for (command, option) in [
+        ("inject", "\\-\\-in\\-place"),
+        ("uninject", "\\-\\-in\\-place"),
+        ("check", "\\-\\-strict"),
+        ("verify", "\\-\\-wait"),
+        ("serve", "\\-\\-max\\-connections"),
+        ("certs", "\\-\\-mutating"),
+        ("completions", "zsh"),
+        ("man", "\\-\\-directory"),
     ] {
-        let page = fs::read_to_string(path.join(page)).unwrap();
-        assert!(page.contains(".SH NAME"), "{page}");
+        let page = fs::read_to_string(path.join(format!("drainhook-{command}.1"))).unwrap();
+        let name = format!(".SH NAME\ndrainhook\\-{command} \\- ");
+        assert!(page.contains(&name), "{page}");
+        assert!(page.contains(option), "{command}: no {option} in\n{page}");
+        assert!(run.out.contains(&format!("drainhook\\-{command}(1)")));
     }
+    assert!(path.join("drainhook.1").exists());
     let missing = drainhook(&["man", "--directory", "/proc/no-such"]);
     assert_eq!(missing.status, 74, "{missing:?}");
 }
