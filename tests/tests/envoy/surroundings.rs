@@ -13,6 +13,7 @@ use drainhook_tests::{
     process::Process,
     product,
     sidecar::{self, Sidecar, get},
+    skip::skip,
     upstream::Upstream,
     wait::until,
 };
@@ -26,7 +27,7 @@ use crate::stage::{Setting, holds};
 #[tokio::test]
 async fn it_needs_no_rights_no_user_and_no_place_to_write() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can make a root file system read-only");
+        skip("only root can make a root file system read-only");
         return Ok(());
     }
     let stage = Setting::new().await?.start().await?;

@@ -8,6 +8,7 @@ use std::{
 
 use drainhook_tests::{
     cluster::{AuditEvent, AuditLog},
+    skip::skip,
     wait::until,
 };
 use serde_json::Value;
@@ -42,8 +43,8 @@ async fn each_account_may_do_what_it_needs_and_nothing_else() {
         assert_eq!(own, expected, "{account}: see {}", path.display());
     }
     let Some(audit) = stage.audit() else {
-        eprintln!("what they ask for is not looked at: it takes the API server's audit log");
         stage.leave();
+        skip("what the accounts ask for is seen in the audit log of a cluster of our own only");
         return;
     };
     // And they are enough, and each is needed. Rights come and pods start at the same time, so that the
