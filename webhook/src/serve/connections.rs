@@ -164,6 +164,14 @@ impl Connections {
         self.lock().by_id.len()
     }
 
+    /// On how many a request is under way, if only the beginning of its head.
+    #[cfg(test)]
+    pub(super) fn asking(&self) -> usize {
+        let open = self.lock();
+        let phases = open.by_id.values().map(|watch| watch.phase().0);
+        phases.filter(|phase| *phase == Phase::Request).count()
+    }
+
     fn sweep(&self) {
         for watch in self.lock().by_id.values() {
             let (phase, since) = watch.phase();

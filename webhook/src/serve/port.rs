@@ -72,6 +72,10 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// an answer instead. It is half of the time to close where that is less.
 const SILENT: Duration = Duration::from_secs(10);
 
+/// How often to look whether the request that is under way on a connection was answered, once the port is
+/// closed. That answer ends the connection: this is for the rare one that was written just before.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
+
 /// A pause where no connection can be accepted (no file descriptor left): what is open goes on and
 /// some of it ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -232,14 +236,18 @@ impl Connection {
     }
 }
 
-/// Returns when the port closes and no request is to be expected on this connection, or one is under
-/// way, whose answer will be the last.
+/// Returns when the port closes and no request is under way or to be expected on this connection. The
+/// answer of one that is under way is the last anyway, and says so; of a head that has come in part hyper
+/// knows nothing yet, and would close.
 async fn done_with(watch: &Watch, closing: &mut Stopping, silent: Duration) {
     closing.reached(Stage::Closing).await;
-    while let (Phase::Idle, lasts) = watch.phase()
-        && lasts < silent
-    {
-        sleep(silent - lasts).await;
+    loop {
+        let pause = match watch.phase() {
+            (Phase::Idle, lasts) if lasts < silent => silent - lasts,
+            (Phase::Request, _) => LAST_ANSWER,
+            _ => return,
+        };
+        sleep(pause).await;
     }
 }
 

@@ -343,6 +343,26 @@ async fn at_the_end_a_request_under_way_is_answered_and_an_idle_connection_close
 }
 
 #[tokio::test]
+async fn at_the_end_a_request_of_which_half_the_head_has_come_is_answered() {
+    let live = Live::start(Settings::default()).await;
+    let mut kept = live.connect().await;
+    exchange(&mut kept, &usual_request()).await.unwrap();
+    let whole = usual_request();
+    let (first, rest) = whole.split_at(20);
+    kept.write_all(first).await.unwrap();
+    kept.flush().await.unwrap();
+    live.until(|live| live.connections.asking() == 1).await;
+    live.stop.enter(Stage::Closing);
+    // The port is closed, and all that is going to be closed at once with it.
+    live.until(|live| std::net::TcpStream::connect(live.address).is_err())
+        .await;
+    let answer = exchange(&mut kept, rest).await.unwrap();
+    assert!(answer.is_patched() && answer.says_close(), "{answer:?}");
+    assert!(is_closed(&mut kept).await);
+    assert_eq!(live.task.await.unwrap(), 0, "nothing was cut off");
+}
+
+#[tokio::test]
 async fn at_the_end_who_asked_a_moment_ago_may_ask_once_more() {
     let live = Live::start(Settings::default()).await;
     let mut stream = live.connect().await;
