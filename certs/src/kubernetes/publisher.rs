@@ -41,6 +41,10 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// server.
 const HASTY_ROUNDS: u32 = 5;
 
+/// How long a write has to hold before the next one may be hasty again. Whoever alters each of them need
+/// not do it at once: an injector or a GitOps controller takes seconds.
+const HOLDS: Duration = Duration::from_secs(60);
+
 /// What is kept, and how.
 #[derive(Clone, Debug)]
 pub struct PublisherOptions {
@@ -82,17 +86,30 @@ enum RoundError {
 struct Pace {
     steps: u32,
     pause: Duration,
+    /// When the last round with a write or a conflict was.
+    stepped: Option<Instant>,
 }
 
 impl Pace {
     /// After a round with a write or a conflict.
     fn step(&mut self) -> Duration {
         self.steps = self.steps.saturating_add(1);
+        self.stepped = Some(Instant::now());
         if self.steps > HASTY_ROUNDS {
             return self.longer();
         }
         self.pause = Duration::ZERO;
         self.pause
+    }
+
+    /// After a round in which nothing was to be done: faults are over, and writes hold so far.
+    fn rest(&mut self, now: Instant) {
+        let holds = |stepped| now.duration_since(stepped) > HOLDS;
+        if self.stepped.is_none_or(holds) {
+            *self = Self::default();
+        } else if self.steps <= HASTY_ROUNDS {
+            self.pause = Duration::ZERO;
+        }
     }
 
     /// Twice as long as the last time.
@@ -141,7 +158,7 @@ impl Publisher {
         loop {
             let pause = match self.round().await {
                 Ok(false) => {
-                    pace = Pace::default();
+                    pace.rest(Instant::now());
                     // A change, or the time at which something may be due. A broken watch costs no
                     // more than that pause.
                     let tick = self.options.lifetimes.tick();

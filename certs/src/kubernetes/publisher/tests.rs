@@ -296,6 +296,35 @@ fn writes_that_do_not_hold_are_made_ever_more_rarely() {
 }
 
 #[test]
+fn writes_that_hold_for_a_moment_only_are_made_ever_more_rarely_too() {
+    let mut pace = Pace::default();
+    let pauses: Vec<_> = (0..20)
+        .map(|_| {
+            let pause = pace.step();
+            // All is right at the next look, and somebody alters it after that.
+            pace.rest(Instant::now());
+            pause
+        })
+        .collect();
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!(pauses.last(), Some(&RETRY_LONGEST));
+
+    pace.rest(Instant::now() + 2 * HOLDS);
+    assert_eq!(pace.step(), Duration::ZERO, "that one has held");
+}
+
+#[test]
+fn faults_that_are_over_do_not_make_later_ones_last() {
+    let mut pace = Pace::default();
+    pace.step();
+    for _ in 0..10 {
+        pace.longer();
+    }
+    pace.rest(Instant::now());
+    assert_eq!(pace.longer(), RETRY_SHORTEST);
+}
+
+#[test]
 fn a_write_after_faults_is_followed_by_a_look_at_once() {
     let mut pace = Pace::default();
     assert_eq!(pace.longer(), RETRY_SHORTEST);
