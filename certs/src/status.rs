@@ -34,6 +34,8 @@ pub enum Fault {
     Expired,
     /// The certificate is not valid yet: the clock here or at the issuer is wrong.
     NotYetValid,
+    /// A certificate behind the one that is served is out of date: clients that need it refuse.
+    Chain,
     /// There is no Secret.
     NoSecret,
     /// No CA in the Secret is valid now.
@@ -50,13 +52,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, for metrics that start at zero.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Unreadable,
         Self::Empty,
         Self::Malformed,
         Self::KeyMismatch,
         Self::Expired,
         Self::NotYetValid,
+        Self::Chain,
         Self::NoSecret,
         Self::NoAuthority,
         Self::Disconnected,
@@ -65,8 +68,8 @@ impl Fault {
         Self::ClientAuthority,
     ];
 
-    /// Whether what came was faulty and was passed over; the others are about the way to it, and
-    /// about what is published.
+    /// Whether what came was faulty and was passed over; the others are about what is served, about
+    /// the way to it, and about what is published.
     #[must_use]
     pub fn is_of_content(self) -> bool {
         match self {
@@ -77,7 +80,8 @@ impl Fault {
             | Self::Expired
             | Self::NotYetValid
             | Self::NoAuthority => true,
-            Self::NoSecret
+            Self::Chain
+            | Self::NoSecret
             | Self::Disconnected
             | Self::Issue
             | Self::Unverified
@@ -95,6 +99,7 @@ impl Fault {
             Self::KeyMismatch => "key_mismatch",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
+            Self::Chain => "chain",
             Self::NoSecret => "no_secret",
             Self::NoAuthority => "no_authority",
             Self::Disconnected => "disconnected",
@@ -243,10 +248,11 @@ impl Status {
         if facts.standing.get(&fault) == Some(&message) {
             return;
         }
-        warn!(
-            fault = fault.label(),
-            "{message}; what was good last is used on"
-        );
+        let consequence = match fault {
+            Fault::Chain => "served nevertheless",
+            _ => "what was good last is used on",
+        };
+        warn!(fault = fault.label(), "{message}; {consequence}");
         *facts.faults.entry(fault).or_default() += 1;
         facts.standing.insert(fault, message);
     }

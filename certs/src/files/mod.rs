@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::pair::{Pair, PairError};
 use self::snapshot::Contents;
-use crate::certificate::{Certificate, Standing};
+use crate::certificate::{Certificate, Standing, Validity};
 use crate::handshake::{self, Expected};
 use crate::names::ServerNames;
 use crate::served::Served;
@@ -112,13 +112,14 @@ struct Files {
 }
 
 /// All that can be wrong with what stands in the files. One look finds at most one of them.
-const CONTENT_FAULTS: [Fault; 6] = [
+const CONTENT_FAULTS: [Fault; 7] = [
     Fault::Unreadable,
     Fault::Empty,
     Fault::Malformed,
     Fault::KeyMismatch,
     Fault::Expired,
     Fault::NotYetValid,
+    Fault::Chain,
 ];
 
 impl Files {
@@ -163,39 +164,30 @@ impl Files {
             Some(Err(error)) => return Err((error.fault(), self.about(error.to_string()))),
             None => return Ok(()),
         };
-        match pair.validity.at(now) {
-            Standing::Valid => {}
-            Standing::Expired => {
-                let end = humantime::format_rfc3339_seconds(pair.validity.not_after);
-                return Err((Fault::Expired, self.about(format!("expired at {end}"))));
-            }
-            Standing::NotYetValid => {
-                let begin = humantime::format_rfc3339_seconds(pair.validity.not_before);
-                return Err((
-                    Fault::NotYetValid,
-                    self.about(format!("not valid before {begin}")),
-                ));
-            }
+        if let Some((fault, message)) = outdated(pair.validity, now) {
+            return Err((fault, self.about(message)));
         }
-        if !self
-            .good
-            .as_ref()
-            .is_some_and(|good| Arc::ptr_eq(good, pair))
-        {
+        let behind = pair.further.and_then(|further| outdated(further, now));
+        let behind = behind.map(|(fault, message)| {
+            let message = format!("a certificate behind the server's own: {message}");
+            (fault, self.about(message))
+        });
+        let good = self.good.as_ref();
+        if !good.is_some_and(|good| Arc::ptr_eq(good, pair)) {
+            // Clients may not need it, and those that do are better served as before.
+            if behind.is_some() && good.is_some_and(|good| good.is_valid(now)) {
+                return behind.map_or(Ok(()), Err);
+            }
             self.served.replace(Arc::clone(&pair.key));
             self.status.served(pair.shortest(now), None);
             self.good = Some(Arc::clone(pair));
         }
-        match pair.further {
-            Some(further) if further.at(now) == Standing::Expired => {
-                let end = humantime::format_rfc3339_seconds(further.not_after);
-                let message = format!(
-                    "served, but a certificate behind the server's own expired at {end}: clients that \
-                     need it refuse"
-                );
-                Err((Fault::Expired, self.about(message)))
-            }
-            _ => Ok(()),
+        match behind {
+            Some((_, message)) => Err((
+                Fault::Chain,
+                format!("{message}: clients that need it refuse"),
+            )),
+            None => Ok(()),
         }
     }
 
@@ -259,5 +251,20 @@ impl Files {
             certificate.display(),
             key.display()
         )
+    }
+}
+
+/// The fault where it is not valid now, in words.
+fn outdated(validity: Validity, now: SystemTime) -> Option<(Fault, String)> {
+    match validity.at(now) {
+        Standing::Valid => None,
+        Standing::Expired => {
+            let end = humantime::format_rfc3339_seconds(validity.not_after);
+            Some((Fault::Expired, format!("expired at {end}")))
+        }
+        Standing::NotYetValid => {
+            let begin = humantime::format_rfc3339_seconds(validity.not_before);
+            Some((Fault::NotYetValid, format!("not valid before {begin}")))
+        }
     }
 }

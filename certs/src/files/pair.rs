@@ -91,6 +91,14 @@ impl Pair {
         })
     }
 
+    /// Whether all of its certificates are valid.
+    pub(super) fn is_valid(&self, now: SystemTime) -> bool {
+        let all = [Some(self.validity), self.further];
+        all.iter()
+            .flatten()
+            .all(|validity| validity.at(now) == Standing::Valid)
+    }
+
     /// What to expect of the whole chain: an intermediate that ends first ends it. One that has
     /// ended already was not needed, or has its fault told.
     pub(super) fn shortest(&self, now: SystemTime) -> Validity {

@@ -333,16 +333,53 @@ fn plain_files_without_symlinks_are_reloaded_too() {
 }
 
 #[test]
-fn an_expired_certificate_behind_a_good_one_is_told_and_does_not_keep_it_from_being_served() {
+fn an_outdated_certificate_behind_a_good_one_is_told_and_does_not_keep_the_only_pair_from_being_served()
+ {
     let now = SystemTime::now();
-    let (one, expired) = (good(), issued(now - 48 * HOUR, HOUR));
-    let chain = format!("{}{}", one.chain, expired.chain);
-    let volume = Volume::new(&[("tls.crt", &chain), ("tls.key", &one.key)]);
-    let files = files(&volume);
-    assert_eq!(serves(&files), chain);
-    let facts = files.status.facts();
-    assert!(facts.ready && facts.standing.contains_key(&Fault::Expired));
-    assert!(facts.served.unwrap().not_after > now);
+    for (begins, said) in [
+        (now - 48 * HOUR, "expired"),
+        (now + HOUR, "not valid before"),
+    ] {
+        let (one, outdated) = (good(), issued(begins, HOUR));
+        let chain = format!("{}{}", one.chain, outdated.chain);
+        let volume = Volume::new(&[("tls.crt", &chain), ("tls.key", &one.key)]);
+        let files = files(&volume);
+        assert_eq!(serves(&files), chain);
+        let facts = files.status.facts();
+        let told = facts.standing.get(&Fault::Chain).map(String::as_str);
+        assert!(
+            facts.ready && told.is_some_and(|told| told.contains(said)),
+            "{facts:?}"
+        );
+        assert!(facts.served.unwrap().not_after > now);
+        let passed_over = facts.faults.keys().any(|fault| fault.is_of_content());
+        assert!(!passed_over, "it is served: {facts:?}");
+    }
+}
+
+#[test]
+fn a_chain_with_an_outdated_certificate_replaces_a_good_one_only_once_that_has_ended() {
+    let now = SystemTime::now();
+    for (begins, fault) in [
+        (now - 48 * HOUR, Fault::Expired),
+        (now + 100 * HOUR, Fault::NotYetValid),
+    ] {
+        let (one, outdated) = (good(), issued(begins, HOUR));
+        let next = issued(now - HOUR, 48 * HOUR);
+        let chain = format!("{}{}", next.chain, outdated.chain);
+        let mut volume = Volume::new(&one.files());
+        let mut files = files(&volume);
+        volume.swap(&[("tls.crt", &chain), ("tls.key", &next.key)]);
+        files.look(now);
+        assert_eq!(serves(&files), one.chain);
+        let standing = files.status.facts().standing;
+        assert_eq!(standing.keys().collect::<Vec<_>>(), [&fault]);
+
+        files.look(now + 30 * HOUR);
+        assert_eq!(serves(&files), chain);
+        let standing = files.status.facts().standing;
+        assert_eq!(standing.keys().collect::<Vec<_>>(), [&Fault::Chain]);
+    }
 }
 
 #[tokio::test]
