@@ -29,6 +29,10 @@ output=target/images
 # Paths of this machine do not belong into a binary: a panic names its source file.
 home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$home=/cargo --remap-path-prefix=$PWD=/drainhook"
+# These come from .cargo/config.toml alone: cargo hands them on to the tests that call this, and a build
+# script that sees one in its environment for the first time compiles all anew.
+unset "${!JEMALLOC_SYS_@}" "${!X86_64_UNKNOWN_LINUX_MUSL_JEMALLOC_SYS_@}" \
+    "${!AARCH64_UNKNOWN_LINUX_MUSL_JEMALLOC_SYS_@}"
 # Other flags than the tests' own builds have, hence another directory: neither throws the other away.
 export CARGO_TARGET_DIR=${BUILD_DIRECTORY:-$PWD/target/images-build}
 
