@@ -10,7 +10,6 @@ mod life;
 mod objects;
 mod options;
 mod rights;
-mod rollouts;
 mod stage;
 mod storm;
 mod upgrade;
