@@ -4,8 +4,12 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use drainhook_tests::load::{Load, Mix, Target, Upstream};
+use drainhook_tests::{
+    load::{Load, Mix, Target, Upstream},
+    wait::until,
+};
 use tokio::{
+    net::TcpStream,
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
@@ -45,6 +49,12 @@ async fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Send { address, duration } => {
+            // The pods are ready before every node's kube-proxy has heard of it, and until then a new
+            // Service refuses connections.
+            until("the address takes connections", async || {
+                TcpStream::connect(address).await.ok()
+            })
+            .await?;
             let load = Load::start(Arc::new(address), &Target::default(), Mix::standard());
             tokio::select! {
                 _ = terminate.recv() => {}
