@@ -115,6 +115,27 @@ impl Bootstrap {
         self
     }
 
+    /// Listeners come from a control plane at this address. Without an answer from it, Envoy has its
+    /// admin interface and waits for them for ever.
+    #[must_use]
+    pub fn listeners_from(self, control_plane: SocketAddr) -> Self {
+        let service = json!({ "envoy_grpc": { "cluster_name": "control-plane" } });
+        let resources = json!({
+            "lds_config": {
+                "resource_api_version": "V3",
+                "initial_fetch_timeout": "0s",
+                "api_config_source": {
+                    "api_type": "GRPC",
+                    "transport_api_version": "V3",
+                    "grpc_services": [service],
+                },
+            },
+        });
+        self.cluster("control-plane", control_plane)
+            .field("dynamic_resources", resources)
+            .field("node", json!({ "id": "test", "cluster": "test" }))
+    }
+
     /// The configuration, as Envoy reads it.
     pub fn value(&self) -> Value {
         self.value.clone()

@@ -4,7 +4,9 @@
 //! else puts an item before it; only the operation has the index of the moment.
 
 use json_patch::jsonptr::{PointerBuf, Token as Step};
-use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation};
+use json_patch::{
+    AddOperation, Patch, PatchError, PatchOperation, RemoveOperation, ReplaceOperation,
+};
 use serde_json::{Map, Value};
 
 use crate::annotations::STATUS;
@@ -19,19 +21,20 @@ pub(crate) enum Position {
 }
 
 /// The copy of a pod that is being changed.
-pub(crate) struct Draft<'a> {
-    original: &'a Value,
+pub(crate) struct Draft {
     pod: Value,
     operations: Vec<PatchOperation>,
+    /// The first operation that did not apply.
+    fault: Option<PatchError>,
     status: Status,
 }
 
-impl<'a> Draft<'a> {
-    pub(crate) fn of(original: &'a Value, status: Status) -> Self {
+impl Draft {
+    pub(crate) fn of(original: &Value, status: Status) -> Self {
         Self {
-            original,
             pod: original.clone(),
             operations: Vec::new(),
+            fault: None,
             status,
         }
     }
@@ -178,14 +181,15 @@ impl<'a> Draft<'a> {
             .try_fold(&self.pod, |value, step| child(value, step))
     }
 
-    /// The patch, after it has been applied to the pod and given what it should.
+    /// The patch and what it makes of the pod: nothing else has made the one from the other.
     ///
     /// # Errors
-    /// When it does not: a fault of ours.
+    /// When an operation did not apply: a fault of ours.
     pub(crate) fn finish(self) -> Result<(Patch, Value), DecideError> {
-        let patch = Patch(self.operations);
-        verify(self.original, &patch, &self.pod)?;
-        Ok((patch, self.pod))
+        match self.fault {
+            None => Ok((Patch(self.operations), self.pod)),
+            Some(fault) => Err(DecideError::DoesNotApply(fault.to_string())),
+        }
     }
 
     /// Writes a value where there is nothing or null.
@@ -251,9 +255,10 @@ impl<'a> Draft<'a> {
         path
     }
 
+    /// The only way in which the copy is changed.
     fn perform(&mut self, operation: PatchOperation) {
-        // A fault here shows when the whole patch is verified.
-        let _ = json_patch::patch(&mut self.pod, std::slice::from_ref(&operation));
+        let applied = json_patch::patch(&mut self.pod, std::slice::from_ref(&operation));
+        self.fault = self.fault.take().or(applied.err());
         self.operations.push(operation);
     }
 }

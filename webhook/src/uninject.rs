@@ -126,15 +126,15 @@ fn has_trace(object: &Value) -> bool {
         || containers.any(|container| container["name"] == NAME)
 }
 
-struct Taking<'o> {
-    draft: Draft<'o>,
+struct Taking {
+    draft: Draft,
     status: Status,
     /// Whether the status could be read and says all that was done.
     has_whole_status: bool,
     warnings: Vec<String>,
 }
 
-impl Taking<'_> {
+impl Taking {
     /// A hook of ours goes, or gives way to the original.
     fn hook(&mut self, place: &[&str; 5]) {
         let noted = pointer(place);

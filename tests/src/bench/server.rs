@@ -13,7 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tempfile::TempDir;
 
-use crate::{cluster::Authority, product};
+use crate::{
+    cluster::{Authority, shipped_program},
+    product,
+};
 
 /// A server that runs, until this is dropped.
 pub(super) struct Server {
@@ -31,7 +34,7 @@ impl Server {
     pub(super) async fn drainhook() -> Result<Self> {
         let program = match std::env::var_os("DRAINHOOK_BIN") {
             Some(named) => PathBuf::from(named),
-            None => shipped()?,
+            None => shipped_program("drainhook")?,
         };
         Self::start(|directory, address| {
             let mut command = Command::new(&program);
@@ -138,22 +141,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// drainhook in the form in which it is shipped: the static binary of the image, made by what makes the
-/// image.
-fn shipped() -> Result<PathBuf> {
-    let workspace = product::workspace();
-    let architecture = match std::env::consts::ARCH {
-        "aarch64" => "arm64",
-        _ => "amd64",
-    };
-    let status = Command::new(workspace.join("images/build.sh"))
-        .args(["drainhook", architecture])
-        .status()
-        .context("run images/build.sh")?;
-    ensure!(status.success(), "drainhook's image does not build");
-    Ok(workspace.join(format!("target/images/drainhook/{architecture}/drainhook")))
 }
 
 fn trusting(authority: &Authority) -> Result<Arc<ClientConfig>> {

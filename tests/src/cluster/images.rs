@@ -153,14 +153,7 @@ fn shipped(name: &str) -> Result<Image> {
     let directory = match env::var_os("DRAINHOOK_IMAGES") {
         Some(directory) => PathBuf::from(directory),
         None => {
-            let script = workspace().join("images/build.sh");
-            let mut build = Command::new(&script);
-            let status = build
-                .args([name, architecture()?])
-                .stdout(Stdio::null())
-                .status();
-            let status = status.with_context(|| format!("run {}", script.display()))?;
-            ensure!(status.success(), "{} ended with {status}", script.display());
+            build_shipped(name)?;
             workspace().join("target/images")
         }
     };
@@ -168,6 +161,28 @@ fn shipped(name: &str) -> Result<Image> {
         reference: format!("ghcr.io/drainhook/{name}:v{}", env!("CARGO_PKG_VERSION")),
         archive: directory.join(format!("{name}.tar")),
     })
+}
+
+/// The program in an image that is shipped, for this machine.
+///
+/// # Errors
+/// When the image cannot be built.
+pub fn shipped_program(name: &str) -> Result<PathBuf> {
+    build_shipped(name)?;
+    let architecture = architecture()?;
+    Ok(workspace().join(format!("target/images/{name}/{architecture}/{name}")))
+}
+
+fn build_shipped(name: &str) -> Result<()> {
+    let script = workspace().join("images/build.sh");
+    let mut build = Command::new(&script);
+    let status = build
+        .args([name, architecture()?])
+        .stdout(Stdio::null())
+        .status();
+    let status = status.with_context(|| format!("run {}", script.display()))?;
+    ensure!(status.success(), "{} ended with {status}", script.display());
+    Ok(())
 }
 
 /// An image from scratch: files at their places.

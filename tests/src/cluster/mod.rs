@@ -38,7 +38,7 @@ pub use authority::{Authority, Credential, Identity};
 pub use control_plane::ControlPlane;
 pub use cordon::Cordon;
 pub use ground::{CONTEXT, Ground, REGISTRY};
-pub use images::{Image, Images};
+pub use images::{Image, Images, shipped_program};
 pub use metrics::{Metrics, Sample};
 pub use network::{Endpoint, Forward, Namespace, Network};
 pub use node::Node;

@@ -9,7 +9,6 @@ use drainhook_tests::{
     sidecar::{self, Answer},
     wait::until,
 };
-use serde_json::json;
 
 use crate::stage::{Setting, Stage, WEB, holds};
 
@@ -145,24 +144,7 @@ async fn an_envoy_that_never_ran_needs_no_drain() -> Result<()> {
 async fn an_envoy_that_never_came_up_needs_no_drain() -> Result<()> {
     let setting = Setting::bare().await?;
     let nobody = setting.at(19_999);
-    let service = json!({ "envoy_grpc": { "cluster_name": "control-plane" } });
-    let resources = json!({
-        "lds_config": {
-            "resource_api_version": "V3",
-            "initial_fetch_timeout": "0s",
-            "api_config_source": {
-                "api_type": "GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [service],
-            },
-        },
-    });
-    let setting = setting.change(|bootstrap| {
-        bootstrap
-            .cluster("control-plane", nobody)
-            .field("dynamic_resources", resources)
-            .field("node", json!({ "id": "test", "cluster": "test" }))
-    });
+    let setting = setting.change(|bootstrap| bootstrap.listeners_from(nobody));
     let stage = setting.initializing().start().await?;
     let info = stage.admin.get("/server_info").await?;
     assert!(info.body.contains("INITIALIZING"), "{}", info.body);

@@ -221,7 +221,7 @@ fn free_port(pod: &Pod<'_>, envoys: &[Envoy<'_>], taken: u16) -> u16 {
 
 /// Raises the pod's grace period, and gives its old one to the probes that kill: a container that
 /// hangs must not stay for as long as a drain may take.
-fn raise_grace(draft: &mut Draft<'_>, pod: &Pod<'_>, needed: i64) {
+fn raise_grace(draft: &mut Draft, pod: &Pod<'_>, needed: i64) {
     let old = pod.grace.unwrap_or(DEFAULT_GRACE);
     if old >= needed {
         return;
@@ -248,7 +248,7 @@ fn raise_grace(draft: &mut Draft<'_>, pod: &Pod<'_>, needed: i64) {
 
 const GRACE: &str = "terminationGracePeriodSeconds";
 
-fn add_pull_secrets(draft: &mut Draft<'_>, pod: &Pod<'_>, settings: &Settings) {
+fn add_pull_secrets(draft: &mut Draft, pod: &Pod<'_>, settings: &Settings) {
     let Some(secrets) = &settings.image_pull_secrets else {
         return;
     };

@@ -96,7 +96,7 @@ fn new_token(case: &Case<'_>, existing: &Existing<'_>, envoys: &[Envoy<'_>]) -> 
 }
 
 fn set_hook(
-    draft: &mut Draft<'_>,
+    draft: &mut Draft,
     earlier: Option<&Status>,
     container: &Container<'_>,
     ours: Value,

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-fn drafted(pod: &Value, step: impl FnOnce(&mut Draft<'_>)) -> (Value, Value, Status) {
+fn drafted(pod: &Value, step: impl FnOnce(&mut Draft)) -> (Value, Value, Status) {
     let mut draft = Draft::of(pod, Status::default());
     step(&mut draft);
     let status = draft.status.clone();
@@ -100,6 +100,15 @@ fn keys_with_slashes_and_tildes_are_escaped() {
     let (patch, patched, _) = drafted(&pod, |draft| draft.set(&place, json!("x")));
     assert_eq!(patch[0]["path"], "/annotations/a~1b~0c");
     assert_eq!(patched, json!({"annotations": {"a/b~c": "x"}}));
+}
+
+#[test]
+fn an_operation_that_does_not_apply_is_not_passed_over() {
+    let pod = json!({"spec": {"containers": "none"}});
+    let mut draft = Draft::of(&pod, Status::default());
+    draft.extend_own(&["spec", "containers", "envoy", "env"], json!({}));
+    draft.set(&["spec", "grace"], json!(30));
+    assert!(matches!(draft.finish(), Err(DecideError::DoesNotApply(_))));
 }
 
 #[test]

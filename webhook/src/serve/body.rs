@@ -119,11 +119,11 @@ pub(super) fn cost(body: &[u8]) -> u64 {
 const FIXED: u64 = 96 * 1024;
 
 /// What each byte of text may cost: as part of a string, and what the four characters that make values
-/// bring with them. There are three copies at most (the object, the one that is patched step by step, and
-/// the one that the whole patch is tried on), and what was parsed has twice the room that it needs.
-/// The figures are those of `serde_json` with `preserve_order` (72 bytes a value, 104 an entry of
+/// bring with them. There are two copies at most (the object, and the one that is patched step by step) and
+/// room for a third of what is in the patch, and what was parsed has twice the room that it needs. The
+/// figures are those of `serde_json` with `preserve_order` (72 bytes a value, 104 an entry of
 /// an object and as much again for its hash table), with 24 bytes for each allocation; the tests
-/// in `tests/memory.rs` hold them against what is really allocated.
+/// in `serve/tests/memory.rs` hold them against what is really allocated.
 const COST: [u16; 256] = {
     let mut cost = [3; 256];
     cost[b'{' as usize] = 960;

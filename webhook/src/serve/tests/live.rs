@@ -144,6 +144,12 @@ impl Live {
         exchange(&mut stream, &usual_request()).await.unwrap()
     }
 
+    /// Waits until nobody listens any more, and all that is going to be closed at once with the port is.
+    pub(super) async fn until_port_closed(&self) {
+        self.until(|live| std::net::TcpStream::connect(live.address).is_err())
+            .await;
+    }
+
     /// Lets the server go on until `condition` holds. The bound is for a test that would hang.
     pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
         let waited = tokio::time::timeout(Duration::from_secs(120), async {

@@ -353,9 +353,7 @@ async fn at_the_end_a_request_of_which_half_the_head_has_come_is_answered() {
     kept.flush().await.unwrap();
     live.until(|live| live.connections.asking() == 1).await;
     live.stop.enter(Stage::Closing);
-    // The port is closed, and all that is going to be closed at once with it.
-    live.until(|live| std::net::TcpStream::connect(live.address).is_err())
-        .await;
+    live.until_port_closed().await;
     let answer = exchange(&mut kept, rest).await.unwrap();
     assert!(answer.is_patched() && answer.says_close(), "{answer:?}");
     assert!(is_closed(&mut kept).await);
@@ -368,9 +366,7 @@ async fn at_the_end_who_asked_a_moment_ago_may_ask_once_more() {
     let mut stream = live.connect().await;
     exchange(&mut stream, &usual_request()).await.unwrap();
     live.stop.enter(Stage::Closing);
-    // The port is closed, and all that is going to be closed at once with it.
-    live.until(|live| std::net::TcpStream::connect(live.address).is_err())
-        .await;
+    live.until_port_closed().await;
     let answer = exchange(&mut stream, &usual_request()).await.unwrap();
     assert!(answer.is_patched() && answer.says_close(), "{answer:?}");
     assert!(is_closed(&mut stream).await);

@@ -21,21 +21,22 @@ fn asks() -> Value {
 
 /// As the webhook makes it.
 fn injected() -> Value {
-    let mut pod = plain(asks());
-    let token = crate::Token::from_random(7);
+    injected_by(Origin::Admission, Some(&crate::Token::from_random(7)))
+}
+
+fn injected_by(origin: Origin, token: Option<&crate::Token>) -> Value {
+    let pod = plain(asks());
     let configuration = Configuration::default();
     let request = Request {
         pod: &pod,
         namespace: None,
         configuration: &configuration,
-        token: Some(&token),
-        origin: Origin::Admission,
+        token,
+        origin,
     };
-    let Decision::Inject { patch, .. } = crate::decide(&request).unwrap() else {
-        panic!("no injection");
-    };
-    json_patch::patch(&mut pod, &patch).unwrap();
-    pod
+    let decision = crate::decide(&request).unwrap();
+    assert!(matches!(decision, Decision::Inject { .. }), "{decision:?}");
+    decision.applied_to(&pod)
 }
 
 fn state(pod: &Value, opts_in: bool) -> Option<State> {
@@ -169,19 +170,7 @@ fn one_that_would_get_no_drain_anew_is_not_to_be_replaced() {
 
 #[test]
 fn one_that_lacks_its_token_is_incomplete() {
-    let mut pod = plain(asks());
-    let configuration = Configuration::default();
-    let request = Request {
-        pod: &pod,
-        namespace: None,
-        configuration: &configuration,
-        token: None,
-        origin: Origin::Manifest,
-    };
-    let Decision::Inject { patch, .. } = crate::decide(&request).unwrap() else {
-        panic!("no injection");
-    };
-    json_patch::patch(&mut pod, &patch).unwrap();
+    let pod = injected_by(Origin::Manifest, None);
     assert_eq!(state(&pod, false), Some(State::Incomplete));
 }
 
