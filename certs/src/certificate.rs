@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::AttributeTypeAndValue;
 
 /// From when to when a certificate is valid, on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub struct Certificate {
     pub validity: Validity,
     /// The organization (`O`) of its subject.
     pub organization: Option<String>,
+    /// The common name (`CN`) of its subject.
+    pub common_name: Option<String>,
     /// Whether it may sign others (basic constraints).
     pub is_authority: bool,
 }
@@ -104,16 +107,14 @@ impl Certificate {
             not_before: moment(parsed.validity().not_before),
             not_after: moment(parsed.validity().not_after),
         };
-        let organization = parsed
-            .subject()
-            .iter_organization()
-            .next()
-            .and_then(|attribute| attribute.as_str().ok())
-            .map(str::to_owned);
+        let subject = parsed.subject();
+        let organization = subject.iter_organization().find_map(text);
+        let common_name = subject.iter_common_name().find_map(text);
         let is_authority = parsed.is_ca();
         Ok(Self {
             validity,
             organization,
+            common_name,
             is_authority,
             der,
         })
@@ -161,6 +162,10 @@ pub(crate) fn armored(label: &str, contents: &[u8]) -> String {
     pem::encode_config(&pem::Pem::new(label, contents), config)
 }
 
+fn text(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
+    attribute.as_str().ok().map(str::to_owned)
+}
+
 fn moment(time: ASN1Time) -> SystemTime {
     let seconds = time.timestamp();
     let distance = Duration::from_secs(seconds.unsigned_abs());
@@ -186,6 +191,7 @@ impl fmt::Debug for Certificate {
             .debug_struct("Certificate")
             .field("validity", &self.validity)
             .field("organization", &self.organization)
+            .field("common_name", &self.common_name)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Verification of the client: only who has a certificate of this CA may call.
+//! Verification of the client: only who has a certificate of this CA, and of a name that may, may call.
 
 use std::fmt;
 use std::future::Future;
@@ -33,10 +33,19 @@ pub struct ClientAuthority {
 impl ClientAuthority {
     /// Verifies clients against the CAs in a PEM file, which is looked at every `interval`. On any
     /// fault the last good CAs hold; the fault is told to `status`.
+    ///
+    /// Where there are `names`, the certificate's common name (`CN`) must be one of them, as in the API
+    /// server's own `--requestheader-allowed-names`: a CA may have signed for more than the API server.
     #[must_use]
-    pub fn from_file(path: PathBuf, interval: Duration, status: Status) -> Self {
+    pub fn from_file(
+        path: PathBuf,
+        names: Vec<String>,
+        interval: Duration,
+        status: Status,
+    ) -> Self {
         let verifier = Arc::new(Reloaded {
             inner: ArcSwapOption::empty(),
+            names,
         });
         let mut file = AuthorityFile {
             path,
@@ -97,6 +106,25 @@ impl AuthorityFile {
 /// Asks whatever verifier was loaded last.
 struct Reloaded {
     inner: ArcSwapOption<Arc<dyn ClientCertVerifier>>,
+    /// Who may call of those whom the CA has signed for; empty for all.
+    names: Vec<String>,
+}
+
+impl Reloaded {
+    fn expect_name(&self, end_entity: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        let certificate = Certificate::parse(end_entity.clone().into_owned())
+            .map_err(|_| CertificateError::BadEncoding)?;
+        match certificate.common_name {
+            Some(name) if self.names.contains(&name) => Ok(()),
+            name => {
+                tracing::debug!(name, "a client of the right CA whose name may not call");
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+        }
+    }
 }
 
 impl ClientCertVerifier for Reloaded {
@@ -112,10 +140,12 @@ impl ClientCertVerifier for Reloaded {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        match &*self.inner.load() {
+        let verified = match &*self.inner.load() {
             Some(verifier) => verifier.verify_client_cert(end_entity, intermediates, now),
             None => Err(CertificateError::UnknownIssuer.into()),
-        }
+        }?;
+        self.expect_name(end_entity)?;
+        Ok(verified)
     }
 
     fn verify_tls12_signature(
@@ -169,7 +199,9 @@ mod tests {
     use std::fs;
     use std::time::SystemTime;
 
-    use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+    use rcgen::{
+        CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    };
     use rustls::{ClientConfig, ClientConnection, ServerConnection};
     use rustls_pki_types::{PrivateKeyDer, ServerName};
 
@@ -195,8 +227,9 @@ mod tests {
             armored("CERTIFICATE", self.0.der())
         }
 
-        fn client(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        fn client(&self, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
             let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
             let key = KeyPair::generate().unwrap();
             let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -206,7 +239,7 @@ mod tests {
     }
 
     /// A server that verifies clients by `verifier`, and whether it lets this one in.
-    fn lets_in(verifier: &Arc<dyn ClientCertVerifier>, clients: Option<&Clients>) -> bool {
+    fn lets_in(verifier: &Arc<dyn ClientCertVerifier>, client: Option<(&Clients, &str)>) -> bool {
         let now = SystemTime::now();
         let lifetimes = Lifetimes::default();
         let authority = Authority::issue("drainhook", now, &lifetimes).unwrap();
@@ -222,7 +255,7 @@ mod tests {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let config = match clients.map(Clients::client) {
+        let config = match client.map(|(clients, name)| clients.client(name)) {
             Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
             None => config.with_no_client_auth(),
         };
@@ -261,6 +294,7 @@ mod tests {
         let status = Status::new(Mode::Files);
         let reloaded = Arc::new(Reloaded {
             inner: ArcSwapOption::empty(),
+            names: Vec::new(),
         });
         let verifier: Arc<dyn ClientCertVerifier> = Arc::clone(&reloaded) as _;
         let mut file = AuthorityFile {
@@ -271,7 +305,8 @@ mod tests {
         };
         let admitted = |file: &mut AuthorityFile| {
             file.look();
-            [None, Some(&ours), Some(&others)].map(|clients| lets_in(&verifier, clients))
+            let clients = [None, Some((&ours, "anybody")), Some((&others, "anybody"))];
+            clients.map(|client| lets_in(&verifier, client))
         };
 
         assert_eq!(
@@ -299,5 +334,28 @@ mod tests {
         assert_eq!(admitted(&mut file), [false, false, true]);
         let facts = status.facts();
         assert_eq!((facts.client_authority_loads, facts.standing.len()), (3, 0));
+    }
+
+    #[test]
+    fn of_the_clients_of_the_ca_only_those_named_get_in() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("ca.crt");
+        let (ours, others) = (Clients::new(), Clients::new());
+        fs::write(&path, ours.pem()).unwrap();
+        let names = vec!["kube-apiserver".to_owned(), "front".to_owned()];
+        let interval = Duration::from_secs(1);
+        let verifier =
+            ClientAuthority::from_file(path, names, interval, Status::new(Mode::Files)).verifier;
+        for (client, gets_in) in [
+            (Some((&ours, "kube-apiserver")), true),
+            (Some((&ours, "front")), true),
+            (Some((&ours, "somebody")), false),
+            (Some((&ours, "")), false),
+            (Some((&others, "kube-apiserver")), false),
+            (None, false),
+        ] {
+            let name = client.map(|(_, name)| name);
+            assert_eq!(lets_in(&verifier, client), gets_in, "{name:?}");
+        }
     }
 }

@@ -53,6 +53,7 @@ fn certificate(organization: Option<&str>, validity: Validity) -> Certificate {
         der: CertificateDer::from(unique.to_be_bytes().to_vec()),
         validity,
         organization: organization.map(str::to_owned),
+        common_name: None,
         is_authority: true,
     }
 }

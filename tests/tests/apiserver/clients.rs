@@ -11,6 +11,7 @@ use crate::{
 };
 
 const CLIENT_AUTHORITY: &str = "certificates.clientCAConfigMap=clients";
+const CLIENT_NAME: &str = "certificates.clientNames[0]=kube-apiserver";
 
 #[tokio::test]
 async fn an_api_server_that_shows_a_certificate_of_the_clients_ca_is_answered() {
@@ -44,9 +45,21 @@ async fn an_api_server_that_shows_none_is_refused() {
     assert_eq!(installed.replicas[0].decisions(|_| true), 0);
 }
 
-/// One replica that answers clients of this CA, as an endpoint.
+#[tokio::test]
+async fn an_api_server_of_another_name_is_refused() {
+    let options = ApiServer::options().webhook_client("somebody");
+    let Some(site) = Site::with(options).await else {
+        return;
+    };
+    let ours = site.server.authority().certificate();
+    let mut installed = install(&site, &ours).await;
+    until_refused(&mut installed, "access denied").await;
+    assert_eq!(installed.replicas[0].decisions(|_| true), 0);
+}
+
+/// One replica that answers clients of this CA and the usual name, as an endpoint.
 async fn install<'s>(site: &'s Site, clients: &str) -> Installed<'s> {
-    let mut installed = site.install(&[FAIL, CLIENT_AUTHORITY]).await;
+    let mut installed = site.install(&[FAIL, CLIENT_AUTHORITY, CLIENT_NAME]).await;
     let installation = &mut installed.installation;
     installation.set_client_authority(clients).unwrap();
     let replica = installation.replica().await.unwrap();

@@ -41,3 +41,24 @@ async fn only_clients_of_the_ca_are_answered_while_the_ca_is_replaced_and_broken
         "a fault lets nobody in"
     );
 }
+
+#[tokio::test]
+async fn of_the_clients_of_the_ca_only_those_named_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let [ours, others] = ["ours", "others"].map(|name| Authority::generate(name).unwrap());
+    let file = directory.path().join("ca.crt");
+    std::fs::write(&file, ours.certificate()).unwrap();
+    let authority = format!("--client-ca={}", file.display());
+    let server = Server::start(&[&authority, "--client-name=front,kube-apiserver"]).await;
+    let ask = async |authority: &Authority, name: &str| {
+        let identity = authority.user(name, None).unwrap();
+        server.client_showing(&identity).ask().await
+    };
+
+    for name in ["kube-apiserver", "front"] {
+        ask(&ours, name).await.unwrap().patched().unwrap();
+        assert!(ask(&others, name).await.is_err(), "{name} of another CA");
+    }
+    let error = format!("{:#}", ask(&ours, "somebody").await.unwrap_err());
+    assert!(error.contains("AccessDenied"), "{error}");
+}

@@ -70,6 +70,17 @@ pub struct ServeArgs {
     #[arg(long, env = "DRAINHOOK_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
 
+    /// Of those clients only the ones whose certificate has this common name (CN) may call; can be
+    /// given several times
+    #[arg(
+        long,
+        env = "DRAINHOOK_CLIENT_NAME",
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "client_ca"
+    )]
+    pub client_name: Vec<String>,
+
     /// The installation's defaults of the annotations: a YAML map from their names to values.
     /// A change is loaded while serving
     #[arg(long, env = "DRAINHOOK_DEFAULTS", value_name = "FILE")]

@@ -24,7 +24,7 @@ use kube::{
     },
 };
 
-use super::{metrics::Metrics, server::NoCluster};
+use super::{error::NoCluster, metrics::Metrics};
 use crate::{KubernetesVersion, Namespace, annotations::PREFIX};
 
 /// What is known of the cluster.

@@ -11,6 +11,7 @@ mod cluster;
 mod connections;
 mod defaults;
 mod engine;
+mod error;
 mod health;
 mod log;
 mod metrics;

@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 pub(crate) use super::{
     ClusterUse,
-    server::{ServeError, bind, client, local, system},
+    error::{ServeError, system},
+    server::{bind, client, local},
     stop::Signals,
 };
 use super::{

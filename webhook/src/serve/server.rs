@@ -1,7 +1,6 @@
 //! Puts the parts together, runs them, and ends them in order.
 
 use std::{
-    borrow::Cow,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -9,10 +8,9 @@ use std::{
 };
 
 use drainhook_certs::{
-    ClientAuthority, FilesOptions, LOOK_INTERVAL, LifetimesError, NameError, SelfManagedOptions,
-    ServerNames, Source, provider, server_config,
+    ClientAuthority, FilesOptions, LOOK_INTERVAL, NameError, SelfManagedOptions, ServerNames,
+    Source, provider, server_config,
 };
-use thiserror::Error;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 
 use super::{
@@ -22,6 +20,7 @@ use super::{
     connections::{Connections, Patience},
     defaults::DefaultsFile,
     engine::Decider,
+    error::{NoCluster, ServeError, system},
     health::Health,
     metrics::Metrics,
     port::Port,
@@ -29,54 +28,6 @@ use super::{
     stop::{Farewell, Signals, Stage, Stop},
 };
 use crate::UnknownKeys;
-
-/// Why the server did not start or did not end well.
-#[derive(Debug, Error)]
-pub(crate) enum ServeError {
-    /// Exit status 64: somebody has to change a flag.
-    #[error("--log-level {filter:?}: {error}")]
-    LogLevel {
-        /// What was written.
-        filter: String,
-        /// What is wrong with it.
-        error: tracing_subscriber::filter::ParseError,
-    },
-    /// Exit status 64: somebody has to change a flag.
-    #[error("--certs self needs the cluster, where its CA is kept: {0}")]
-    SelfManagedWithoutCluster(NoCluster),
-    /// Exit status 64: somebody has to change a flag.
-    #[error("--service, --namespace, --cluster-domain: {0}")]
-    Name(#[from] NameError),
-    /// Exit status 64: somebody has to change a flag.
-    #[error("the lifetimes of CA and certificates do not fit together: {0}")]
-    Lifetimes(#[from] LifetimesError),
-    /// The system refused something.
-    #[error("cannot {what}: {error}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The cluster's configuration cannot be read.
-    #[error("cannot use the cluster: {0}")]
-    Cluster(String),
-    /// No kubeconfig is named, and the pod has no token of a ServiceAccount, or not all that goes with it.
-    #[error("cannot use the cluster: {0}")]
-    NoAccount(String),
-    /// The TLS library refused its configuration.
-    #[error("cannot set TLS up: {0}")]
-    Tls(#[from] rustls::Error),
-    /// Part of the server is gone, and what it kept fresh would grow stale: a new process is better.
-    #[error("a part of the server ended, which none ever should: {0}")]
-    PartEnded(String),
-    /// Asked for by a second signal.
-    #[error("a second signal ended the server before it was done")]
-    Aborted,
-}
-
-/// Why no cluster is asked.
-pub(crate) type NoCluster = Cow<'static, str>;
 
 /// What the chart and the manifests call the Service.
 const USUAL_SERVICE: &str = "drainhook";
@@ -91,23 +42,6 @@ const UNANNOUNCED: Duration = Duration::from_secs(5);
 
 /// Threads for what blocks: the files that are looked at, and one large review after the other.
 const MOST_BLOCKING: usize = 8;
-
-impl ServeError {
-    /// The exit status: 64 (EX_USAGE) where flags are wrong, 69 (EX_UNAVAILABLE) for what may go
-    /// better at the next attempt, 70 (EX_SOFTWARE) for a defect.
-    #[must_use]
-    pub(crate) fn exit_status(&self) -> u8 {
-        match self {
-            Self::LogLevel { .. }
-            | Self::SelfManagedWithoutCluster(_)
-            | Self::Name(_)
-            | Self::Lifetimes(_) => 64,
-            Self::System { .. } | Self::Cluster(_) | Self::NoAccount(_) | Self::Tls(_) => 69,
-            Self::PartEnded(_) => 70,
-            Self::Aborted => 1,
-        }
-    }
-}
 
 /// Serves until a signal asks for the end.
 ///
@@ -165,10 +99,10 @@ async fn serve(args: ServeArgs) -> Result<(), ServeError> {
             cluster.switch_off(reason);
         }
     }
-    let clients = args
-        .client_ca
-        .clone()
-        .map(|path| ClientAuthority::from_file(path, LOOK_INTERVAL, source.status.clone()));
+    let clients = args.client_ca.clone().map(|path| {
+        let names = args.client_name.clone();
+        ClientAuthority::from_file(path, names, LOOK_INTERVAL, source.status.clone())
+    });
     let verifier = clients.as_ref().map(|clients| clients.verifier.clone());
     let tls = Arc::new(server_config(source.resolver, verifier)?);
     parts.spawn(source.background);
@@ -367,11 +301,6 @@ pub(crate) fn local(listener: &TcpListener) -> String {
     listener
         .local_addr()
         .map_or_else(|error| error.to_string(), |address| address.to_string())
-}
-
-pub(crate) fn system(what: &str) -> impl FnOnce(io::Error) -> ServeError {
-    let what = what.to_owned();
-    move |error| ServeError::System { what, error }
 }
 
 #[cfg(test)]
