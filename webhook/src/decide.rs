@@ -7,6 +7,7 @@
 mod beside;
 mod build;
 mod complete;
+mod tell;
 
 use crate::annotations::PREFIX;
 use crate::configuration::KubernetesVersion;

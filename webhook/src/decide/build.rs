@@ -1,26 +1,20 @@
 //! A first injection: everything that is added and changed.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::{Case, NativeBecause, Observer, Seen, beside, refuse, skip};
+use super::{Case, NativeBecause, Observer, Seen, beside, refuse, skip, tell};
 use crate::annotations::Key;
 use crate::configuration::KubernetesVersion;
-use crate::decision::{Action, DecideError, Decision, RejectReason, SkipReason};
+use crate::decision::{Action, DecideError, Decision, Origin, RejectReason, SkipReason};
 use crate::draft::{Draft, Position};
 use crate::envoy::{self, Envoy};
-use crate::foreign;
 use crate::hook::{self, HookForm};
 use crate::message::{fit, quoted};
 use crate::pod::{Container, DEFAULT_GRACE, List, Pod};
-use crate::settings::{Settings, Source, Sourced};
+use crate::settings::{Settings, Source};
 use crate::sidecar::{self, Blueprint, Identity};
 use crate::status::Status;
-use crate::value::{DrainListeners, LOWEST_PORT, Mode, PreStop, WaitFor, duration_text};
-
-/// Envoy's own `--drain-time-s` where its command line has none.
-const USUAL_DRAIN_TIME: u64 = 600;
+use crate::value::{LOWEST_PORT, Mode, PreStop};
 
 /// Everything that is to be done.
 struct Plan<'p> {
@@ -46,13 +40,15 @@ pub(super) fn build(mut case: Case<'_>, observe: Observer<'_>) -> Result<Decisio
         return Ok(refuse(case, observe));
     };
     if pod.is_meant_to_end() && !native {
-        case.warn(
-            "the pod is meant to end, and a sidecar that is not native would keep it alive: left \
-             as it is; native sidecars need Kubernetes 1.29",
+        let said = format!(
+            "the pod is meant to end, and a sidecar that is not native would keep it alive: left as \
+             it is; {}",
+            way_to_native(&case)
         );
+        case.warn(said);
         return Ok(skip(SkipReason::MeantToEnd, case.warnings));
     }
-    tell(&mut case, &envoys);
+    tell::tell(&mut case, &envoys);
     observe(Seen::Notes(&case.notes));
     let mut draft = Draft::of(case.request.pod, Status::begin());
     for (container, hook) in plan.hooks {
@@ -85,7 +81,11 @@ fn native(case: &mut Case<'_>) -> (bool, NativeBecause) {
                 KubernetesVersion::FIRST_WITH_NATIVE_SIDECARS
             );
             if mode.source == Source::Pod {
-                case.fault(RejectReason::ModeNotSupported, said);
+                let without = match case.pod.is_meant_to_end() {
+                    true => "; without it, a pod that is meant to end gets no drain",
+                    false => "; without it, the sidecar is a regular container",
+                };
+                case.fault(RejectReason::ModeNotSupported, said + without);
             } else {
                 case.warn(said + "; passed over");
             }
@@ -102,6 +102,25 @@ fn native(case: &mut Case<'_>) -> (bool, NativeBecause) {
             None if matches!(case.place, Some((List::Init, _))) => (true, NativeBecause::WasNative),
             None => (false, NativeBecause::ClusterUnknown),
         },
+    }
+}
+
+/// How a pod that is meant to end comes by the only kind of sidecar that ends with it.
+fn way_to_native(case: &Case<'_>) -> String {
+    let first = KubernetesVersion::FIRST_WITH_NATIVE_SIDECARS;
+    let write = format!(
+        "write {}: \"native\" if every kubelet is {first} or later",
+        Key::Mode.full()
+    );
+    match case.request.configuration.kubernetes {
+        Some(version) if version < first => {
+            format!("native sidecars need Kubernetes {first}, and this cluster is {version}")
+        }
+        Some(_) => write,
+        None if case.request.origin == Origin::Manifest => {
+            format!("{write}, or say which Kubernetes it is for, --kubernetes-version 1.32")
+        }
+        None => write,
     }
 }
 
@@ -210,6 +229,15 @@ fn envoy_hooks<'c>(case: &mut Case<'_>, envoys: &[Envoy<'c>]) -> Vec<&'c Contain
     ours
 }
 
+fn tell_root(case: &mut Case<'_>, identity: &Identity) {
+    if identity.is_root() {
+        case.warn(
+            "the sidecar runs as root, as Envoy does: Pod Security \"restricted\" is not met; run \
+             Envoy as another user",
+        );
+    }
+}
+
 /// The next port that nobody in the pod has.
 fn free_port(pod: &Pod<'_>, envoys: &[Envoy<'_>], taken: u16) -> u16 {
     let after = (taken..u16::MAX).skip(1);
@@ -261,121 +289,6 @@ fn add_pull_secrets(draft: &mut Draft, pod: &Pod<'_>, settings: &Settings) {
             &["spec", "imagePullSecrets"],
             json!({"name": name}),
             Position::Last,
-        );
-    }
-}
-
-/// Tells what a person should know about an injection that goes ahead.
-fn tell(case: &mut Case<'_>, envoys: &[Envoy<'_>]) {
-    let (pod, settings) = (case.pod, case.settings);
-    let needed = settings.grace_period();
-    if let Some(old) = pod.grace.filter(|old| *old < needed) {
-        case.note(format!(
-            "terminationGracePeriodSeconds is raised from {old} to {needed}: drain-timeout {} and \
-             5 s; set drainhook.io/drain-timeout for less",
-            duration_text(settings.drain_timeout.value)
-        ));
-    }
-    let on_host = |container: &Container<'_>| container.ports.iter().any(|port| port.on_host);
-    let exposed = pod.host_network || envoys.iter().any(|envoy| on_host(envoy.container));
-    if exposed && settings.min_drain.source == Source::BuiltIn {
-        case.warn(format!(
-            "Envoy is reached through the node: behind a cloud load balancer set {} to its \
-             deregistration time, {} may be too short",
-            Key::MinDrain.full(),
-            duration_text(settings.min_drain.value)
-        ));
-    }
-    tell_of_settings(case);
-    tell_of_meshes(case);
-    for envoy in envoys {
-        let drain_time = envoy.arguments.drain_time.unwrap_or(USUAL_DRAIN_TIME);
-        let told = settings.drain_listeners.value == DrainListeners::Always;
-        if told && Duration::from_secs(drain_time) < settings.drain_timeout.value {
-            case.warn(format!(
-                "Envoy {} closes websockets in the last third of its --drain-time-s {drain_time}, \
-                 which is shorter than drain-timeout: make it longer",
-                quoted(envoy.container.name)
-            ));
-        }
-    }
-}
-
-/// Settings that do less than whoever wrote them may think.
-fn tell_of_settings(case: &mut Case<'_>) {
-    let settings = case.settings;
-    let in_vain = settings.in_vain();
-    if !in_vain.is_empty() {
-        let has = if in_vain.len() == 1 { "has" } else { "have" };
-        case.warn(format!(
-            "{} {has} no effect with {}: \"{}\"",
-            in_vain.join(", "),
-            Key::WaitFor.full(),
-            settings.wait_for.value.as_str()
-        ));
-    }
-    let bound = settings.drain_timeout.value;
-    let longer = |wanted: &&Sourced<Duration>| wanted.value > bound && wanted.source == Source::Pod;
-    let quiet = settings.wait_for.value == WaitFor::Quiet;
-    if let Some(wanted) = settings.upgrade_timeout.as_ref().filter(longer)
-        && quiet
-    {
-        case.warn(format!(
-            "{} {} is longer than drain-timeout {}, which ends the drain before: make drain-timeout \
-             longer",
-            Key::UpgradeTimeout.full(),
-            duration_text(wanted.value),
-            duration_text(bound)
-        ));
-    }
-}
-
-/// A mesh's proxy takes over the pod's ports; the kubelet's calls must pass it by.
-fn tell_of_meshes(case: &mut Case<'_>) {
-    let port = case.settings.port.value;
-    if case.pod.host_network {
-        return;
-    }
-    for container in case.pod.running() {
-        let Some(foreign) = foreign::of_container(container) else {
-            continue;
-        };
-        let Some(key) = foreign.pass_annotation() else {
-            continue;
-        };
-        let listed = case.metadata.annotation(key).unwrap_or_default();
-        if names_port(listed, port) {
-            continue;
-        }
-        let way_out = if listed.trim().is_empty() {
-            format!("{key}: \"{port}\"")
-        } else {
-            format!("add {port} to {key}")
-        };
-        case.warn(format!(
-            "{}'s proxy {} is not ours and drains by itself; let the kubelet reach the sidecar \
-             past it: {way_out}",
-            foreign.product(),
-            quoted(container.name),
-        ));
-    }
-}
-
-/// Whether a list of ports and ranges of ports, as `25,8000-8090`, has this one.
-fn names_port(listed: &str, port: u16) -> bool {
-    listed.split(',').any(|item| {
-        let (first, last) = item.split_once('-').unwrap_or((item, item));
-        let number = |text: &str| text.trim().parse::<u16>().ok();
-        number(first).is_some_and(|first| first <= port)
-            && number(last).is_some_and(|last| port <= last)
-    })
-}
-
-fn tell_root(case: &mut Case<'_>, identity: &Identity) {
-    if identity.is_root() {
-        case.warn(
-            "the sidecar runs as root, as Envoy does: Pod Security \"restricted\" is not met; run \
-             Envoy as another user",
         );
     }
 }
