@@ -239,7 +239,7 @@ impl SkipReason {
             Self::NoEnvoy => "has no Envoy",
             Self::SeveralEnvoys => "has several Envoys, and none is named",
             Self::Unfit => {
-                "is left as it is: only its namespace asks, and something stands against it"
+                "gets no drain: only its namespace asks, and something stands against it"
             }
             Self::Windows => "is for Windows, where there is no sidecar",
             Self::StaticPod => "is a static pod, which the kubelet starts by itself",

@@ -1,9 +1,11 @@
 //! What was decided about a pod, and why: the data that `drainhook check` puts into words.
 
-use json_patch::PatchOperation;
-use json_patch::jsonptr::Pointer;
+mod changes;
+
 use serde::Serialize;
-use serde_json::Value;
+
+use changes::changes;
+pub use changes::{Change, Operation};
 
 use crate::annotations::{Key, TABLE};
 use crate::decide::{NativeBecause, OptIn, Seen, examine};
@@ -13,7 +15,9 @@ use crate::inspect::injection_faults;
 use crate::message::{fit, printable};
 use crate::settings::{Settings, Source};
 
-/// A decision with everything that led to it.
+/// A decision with everything that led to it, as programs read it too: every member is always there,
+/// a list may be empty, what does not apply is null. What is in words for people (`because`) has a word
+/// that never changes beside it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
@@ -24,32 +28,23 @@ pub struct Explanation {
     /// The reason in words.
     pub because: &'static str,
     /// Through what the pod takes part; `None` where it does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub opted_in_through: Option<&'static str>,
     /// The containers that run Envoy.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub envoys: Vec<FoundEnvoy>,
     /// Which kind of container the sidecar is.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<SidecarKind>,
     /// Every setting that has a value, and who said it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<Setting>,
     /// What would be added and changed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
     /// What to fix before the pod can have a drain.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
     /// What is wrong with the injection that the pod already has.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub injection_faults: Vec<String>,
     /// What a person should look at, and could mend.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// What a person should know, and need not do anything about. The webhook tells it as a warning,
     /// since the API server has nothing else.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
@@ -59,19 +54,22 @@ pub struct Explanation {
 pub struct FoundEnvoy {
     /// The container's name.
     pub container: String,
-    /// How it was recognised, in words.
+    /// How it was recognised: `setting`, `image` or `command`.
+    pub found_by: &'static str,
+    /// The same in words.
     pub because: String,
     /// Where its admin is.
     pub admin: String,
-    /// How that was found, in words.
+    /// How that was found: `setting`, `config-yaml`, `container-port`, `server-info-probe`, `istio`
+    /// or `assumed`.
+    pub admin_found_by: &'static str,
+    /// The same in words.
     pub admin_because: String,
     /// Ports where probes and scrapes arrive, which do not hold a drain up.
     pub quietened_ports: Vec<u16>,
     /// `--drain-strategy`, where its command line has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_strategy: Option<String>,
     /// `--drain-time-s`, in seconds, where its command line has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_time_seconds: Option<u64>,
 }
 
@@ -81,7 +79,10 @@ pub struct FoundEnvoy {
 pub struct SidecarKind {
     /// Whether it is a native sidecar.
     pub native: bool,
-    /// Why, in words.
+    /// What decided it: `setting`, `native-sidecars` that are there, `earlier-injection`,
+    /// `cluster-version` or `unknown-version`.
+    pub chosen_by: &'static str,
+    /// The same in words.
     pub because: String,
 }
 
@@ -95,20 +96,6 @@ pub struct Setting {
     pub value: String,
     /// Who said it.
     pub source: Source,
-}
-
-/// One operation of the patch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// Where, with names for indexes: `spec.containers[envoy].lifecycle`.
-    pub place: String,
-    /// What was there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Value>,
-    /// What will be there; `None` where it is removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Value>,
 }
 
 /// Decides about a pod and explains the decision.
@@ -162,9 +149,11 @@ impl Collected {
             Seen::Settings(settings) => self.settings = shown(settings),
             Seen::Envoys(envoys) => self.envoys = envoys.iter().map(found).collect(),
             Seen::Native(native, because) => {
+                let (chosen_by, because) = native_because(because);
                 self.sidecar = Some(SidecarKind {
                     native,
-                    because: native_because(because),
+                    chosen_by,
+                    because,
                 });
             }
             // As they are sent, so that they are found among the warnings again.
@@ -189,30 +178,47 @@ fn shown(settings: &Settings) -> Vec<Setting> {
 }
 
 fn found(envoy: &Envoy<'_>) -> FoundEnvoy {
+    let (found_by, because) = found_because(envoy);
+    let (admin_found_by, admin_because) = admin_because(envoy.admin_because);
     FoundEnvoy {
         container: envoy.container.name.to_owned(),
-        because: match envoy.because {
-            Because::Named(source) => format!("named by {}", owner(source, Key::Envoy)),
-            Because::Image => format!("its image is Envoy's: {}", printable(envoy.container.image)),
-            Because::Command => "its command runs envoy".into(),
-        },
+        found_by,
+        because,
         admin: envoy.admin.to_string(),
-        admin_because: match envoy.admin_because {
-            AdminBecause::Set(source) => format!("set by {}", owner(source, Key::Admin)),
-            AdminBecause::ConfigYaml => "it stands in --config-yaml".into(),
-            AdminBecause::ContainerPort => "a container port is called so".into(),
-            AdminBecause::ServerInfoProbe => "a probe asks it for /server_info".into(),
-            AdminBecause::Istio => "Istio's agent puts it there".into(),
-            AdminBecause::Usual => {
-                format!(
-                    "assumed, as it usually is; if not, set {}",
-                    Key::Admin.full()
-                )
-            }
-        },
+        admin_found_by,
+        admin_because,
         quietened_ports: envoy.quietened.clone(),
         drain_strategy: envoy.arguments.drain_strategy.as_deref().map(printable),
         drain_time_seconds: envoy.arguments.drain_time,
+    }
+}
+
+fn found_because(envoy: &Envoy<'_>) -> (&'static str, String) {
+    match envoy.because {
+        Because::Named(source) => ("setting", format!("named by {}", owner(source, Key::Envoy))),
+        Because::Image => {
+            let image = printable(envoy.container.image);
+            ("image", format!("its image is Envoy's: {image}"))
+        }
+        Because::Command => ("command", "its command runs envoy".into()),
+    }
+}
+
+fn admin_because(because: AdminBecause) -> (&'static str, String) {
+    match because {
+        AdminBecause::Set(source) => ("setting", format!("set by {}", owner(source, Key::Admin))),
+        AdminBecause::ConfigYaml => ("config-yaml", "it stands in --config-yaml".into()),
+        AdminBecause::ContainerPort => ("container-port", "a container port is called so".into()),
+        AdminBecause::ServerInfoProbe => (
+            "server-info-probe",
+            "a probe asks it for /server_info".into(),
+        ),
+        AdminBecause::Istio => ("istio", "Istio's agent puts it there".into()),
+        AdminBecause::Usual => {
+            let key = Key::Admin.full();
+            let words = format!("assumed, as it usually is; if not, set {key}");
+            ("assumed", words)
+        }
     }
 }
 
@@ -225,82 +231,35 @@ fn owner(source: Source, key: Key) -> String {
     }
 }
 
-fn native_because(because: NativeBecause) -> String {
+fn native_because(because: NativeBecause) -> (&'static str, String) {
     match because {
-        NativeBecause::Asked(source) => format!("asked for by {}", owner(source, Key::Mode)),
-        NativeBecause::HasOthers => "the pod has native sidecars already".into(),
-        NativeBecause::WasNative => "the one that is there is native too".into(),
-        NativeBecause::Cluster(version) => format!("the cluster is Kubernetes {version}"),
-        NativeBecause::ClusterUnknown => {
-            "which Kubernetes it is for is not known; native sidecars are for 1.32 and later".into()
-        }
+        NativeBecause::Asked(source) => (
+            "setting",
+            format!("asked for by {}", owner(source, Key::Mode)),
+        ),
+        NativeBecause::HasOthers => (
+            "native-sidecars",
+            "the pod has native sidecars already".into(),
+        ),
+        NativeBecause::WasNative => (
+            "earlier-injection",
+            "the one that is there is native too".into(),
+        ),
+        NativeBecause::Cluster(version) => (
+            "cluster-version",
+            format!("the cluster is Kubernetes {version}"),
+        ),
+        NativeBecause::ClusterUnknown => (
+            "unknown-version",
+            "which Kubernetes it is for is not known; native sidecars are for 1.32 and later"
+                .into(),
+        ),
     }
-}
-
-/// The operations of a patch, each with what is there before it.
-fn changes(pod: &Value, patch: &[PatchOperation]) -> Vec<Change> {
-    let mut pod = pod.clone();
-    let mut changes = Vec::with_capacity(patch.len());
-    for operation in patch {
-        let pointer = operation.path();
-        let is_item = parent(&pod, pointer).is_some_and(Value::is_array);
-        let there = pointer.resolve(&pod).ok().cloned();
-        let removed = matches!(operation, PatchOperation::Remove(_)).then(|| place(&pod, pointer));
-        if json_patch::patch(&mut pod, std::slice::from_ref(operation)).is_err() {
-            // It was verified before; what cannot be applied is not there to be shown.
-            continue;
-        }
-        let (before, after) = match operation {
-            // A new item moves the one that stood at its index.
-            PatchOperation::Add(add) if is_item => (None, Some(add.value.clone())),
-            PatchOperation::Add(add) => (there, Some(add.value.clone())),
-            PatchOperation::Replace(replace) => (there, Some(replace.value.clone())),
-            _ => (there, None),
-        };
-        let place = removed.unwrap_or_else(|| place(&pod, pointer));
-        changes.push(Change {
-            place,
-            before,
-            after,
-        });
-    }
-    changes
-}
-
-fn parent<'v>(pod: &'v Value, pointer: &Pointer) -> Option<&'v Value> {
-    pointer.parent()?.resolve(pod).ok()
-}
-
-/// A pointer as a person reads it.
-fn place(pod: &Value, pointer: &Pointer) -> String {
-    let mut words = String::new();
-    let mut value = Some(pod);
-    for token in pointer.tokens() {
-        let step = token.decoded();
-        let child = value.and_then(|value| match value {
-            Value::Object(map) => map.get(step.as_ref()),
-            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-            _ => None,
-        });
-        if value.is_some_and(Value::is_array) {
-            let name = child.and_then(|item| item.get("name")?.as_str());
-            words.push_str(&format!("[{}]", printable(name.unwrap_or(&step))));
-        } else if step.contains(['.', '/']) {
-            words.push_str(&format!("[{}]", printable(&step)));
-        } else {
-            if !words.is_empty() {
-                words.push('.');
-            }
-            words.push_str(&printable(&step));
-        }
-        value = child;
-    }
-    words
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::configuration::Configuration;
@@ -372,35 +331,6 @@ mod tests {
     }
 
     #[test]
-    fn a_new_item_moves_what_stood_there_and_each_change_is_told_where_it_then_is() {
-        let pod = json!({"items": [{"name": "a"}], "value": 1});
-        let patch: Vec<PatchOperation> = serde_json::from_value(json!([
-            {"op": "add", "path": "/items/0", "value": {"name": "b"}},
-            {"op": "add", "path": "/value", "value": 2},
-            {"op": "replace", "path": "/items/1/name", "value": "c"},
-            {"op": "remove", "path": "/items/1"},
-        ]))
-        .unwrap();
-        let changes = changes(&pod, &patch).into_iter();
-        let shown: Vec<_> = changes
-            .map(|change| (change.place, change.before, change.after))
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                ("items[b]".to_owned(), None, Some(json!({"name": "b"}))),
-                ("value".to_owned(), Some(json!(1)), Some(json!(2))),
-                (
-                    "items[c].name".to_owned(),
-                    Some(json!("a")),
-                    Some(json!("c"))
-                ),
-                ("items[c]".to_owned(), Some(json!({"name": "c"})), None),
-            ]
-        );
-    }
-
-    #[test]
     fn why_the_sidecar_is_native_or_not_is_told() {
         for (because, words) in [
             (
@@ -424,7 +354,7 @@ mod tests {
                 "which Kubernetes it is for is not known; native sidecars are for 1.32 and later",
             ),
         ] {
-            assert_eq!(native_because(because), words);
+            assert_eq!(native_because(because).1, words);
         }
     }
 

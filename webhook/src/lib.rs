@@ -41,7 +41,7 @@ pub use decide::decide;
 pub use decision::{
     Action, DecideError, Decision, Fault, Origin, RejectReason, Request, SkipReason, Token,
 };
-pub use explain::{Change, Explanation, FoundEnvoy, Setting, SidecarKind, explain};
+pub use explain::{Change, Explanation, FoundEnvoy, Operation, Setting, SidecarKind, explain};
 pub use inspect::injection_faults;
 pub use message::{LONGEST_WARNING, MOST_WARNINGS, fit};
 pub use quantity::Quantity;

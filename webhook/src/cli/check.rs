@@ -92,6 +92,9 @@ struct Checked {
     explanation: Explanation,
     #[serde(skip)]
     title: String,
+    /// What a sentence about it begins with.
+    #[serde(skip)]
+    subject: &'static str,
 }
 
 /// What all pods come to.
@@ -176,6 +179,7 @@ fn check(
         file: manifest.name.clone(),
         document: document.number,
         line: document.line,
+        subject: place.pod.subject(),
         kind: place.pod.kind,
         name: place.pod.name,
         namespace: namespace.name,

@@ -89,7 +89,10 @@ fn say(manifest: &Manifest, outcome: &Outcome) -> Vec<String> {
         Done::Upgraded => Some("brought to this version and these settings".to_owned()),
         Done::Removed => Some("taken back".to_owned()),
         Done::Left(crate::SkipReason::NotOptedIn) | Done::Bare => None,
-        Done::Left(reason) => Some(format!("left as it is: {}", reason.in_words())),
+        Done::Left(reason) => {
+            let pod = outcome.place.pod.subject();
+            Some(format!("left as it is: {pod} {}", reason.in_words()))
+        }
     };
     let done = done.map(|done| format!("{name}: {done}"));
     let warnings = outcome.warnings.iter().map(|said| ("warning", said));

@@ -34,6 +34,15 @@ impl Pod {
         };
         format!("{}/{name}", self.kind.to_lowercase())
     }
+
+    /// What a sentence about the pod begins with, where the object has been named.
+    #[must_use]
+    pub fn subject(&self) -> &'static str {
+        match self.kind.as_str() {
+            "Pod" => "this pod",
+            _ => "its pod",
+        }
+    }
 }
 
 /// All pods and pod templates of a document, also those inside of lists.

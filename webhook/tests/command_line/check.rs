@@ -1,5 +1,6 @@
 //! What `check` explains.
 
+use drainhook_webhook::{Action, RejectReason, SkipReason};
 use serde_json::Value;
 
 use super::program::{POD, REFUSED, piped};
@@ -178,7 +179,7 @@ fn what_is_as_it_should_be_passes_a_strict_check() {
         let line = run.out.lines().find(|line| line.contains(said)).unwrap();
         assert!(line.starts_with("  to know: "), "{line}");
         let (_, json) = json(&[], &text);
-        assert_eq!(json["pods"][0]["warnings"], Value::Null, "{json}");
+        assert_eq!(json["pods"][0]["warnings"], serde_json::json!([]), "{json}");
         assert!(json["pods"][0]["notes"][0].as_str().unwrap().contains(said));
         let injected = piped(&["inject"], &text);
         assert!(injected.err.contains(": to know: "), "{}", injected.err);
@@ -263,6 +264,93 @@ fn programs_read_the_same_as_json() {
     assert_eq!(pod["envoys"][0]["container"], "envoy");
     assert_eq!(json["pods"][1]["line"], 12);
     assert_eq!(json["pods"][1]["faults"].as_array().unwrap().len(), 2);
+}
+
+/// Whoever reads it with jq need not ask whether a member is there: lists are empty, and what does not
+/// apply is null.
+#[test]
+fn every_pod_has_the_same_members_for_programs_whatever_became_of_it() {
+    let silent = POD.replace("    drainhook.io/inject: \"true\"\n", "    note: none\n");
+    let broken = piped(&["inject", "-q"], POD)
+        .out
+        .replace("port: 8090\n          path: /shutdown", "port: 8091");
+    let text = [POD, REFUSED, &silent, &broken].join("---\n");
+    let (status, json) = json(&["--kubernetes-version", "1.36"], &text);
+    assert_eq!(status, 1);
+    let pods = json["pods"].as_array().unwrap();
+    assert_eq!(pods.len(), 4);
+    let members = |value: &Value| -> Vec<String> {
+        let members = value.as_object().unwrap().keys();
+        members.cloned().collect()
+    };
+    for pod in pods {
+        assert_eq!(members(pod), members(&pods[0]), "{pod:#}");
+        for list in [
+            "envoys",
+            "settings",
+            "changes",
+            "faults",
+            "injectionFaults",
+            "warnings",
+            "notes",
+        ] {
+            assert!(pod[list].is_array(), "{list}: {pod:#}");
+        }
+    }
+    assert_eq!(pods[2]["optedInThrough"], Value::Null);
+    assert_eq!(pods[2]["sidecar"], Value::Null);
+
+    // What is prose has a word beside it that never changes.
+    let pod = &pods[0];
+    let envoy = &pod["envoys"][0];
+    assert_eq!(envoy["foundBy"], "image");
+    assert_eq!(envoy["adminFoundBy"], "assumed");
+    assert_eq!(envoy["drainStrategy"], Value::Null);
+    assert_eq!(pod["sidecar"]["native"], true);
+    assert_eq!(pod["sidecar"]["chosenBy"], "cluster-version");
+    for change in pod["changes"].as_array().unwrap() {
+        assert_eq!(members(change), members(&pod["changes"][0]), "{change:#}");
+        assert_eq!(change["operation"], "add", "{change:#}");
+        assert_eq!(change["before"], Value::Null, "{change:#}");
+    }
+    assert_eq!(pod["changes"][0]["pointer"], "/spec/containers/0/lifecycle");
+}
+
+/// Members and words that never change stand in the guide, as code.
+#[test]
+fn what_programs_read_is_documented() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operate.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let is_told = |word: &str| {
+        let told = guide.contains(&format!("`{word}`"));
+        assert!(told, "{word} is not in docs/operate.md");
+    };
+    let (_, json) = json(&[], &format!("{POD}---\n{REFUSED}"));
+    for member in members_in(&json) {
+        is_told(&member);
+    }
+    let skip = SkipReason::ALL.iter().map(|reason| reason.label());
+    let reject = RejectReason::ALL.iter().map(|reason| reason.label());
+    let inject = Action::ALL.iter().map(|action| action.label());
+    skip.chain(reject).chain(inject).for_each(is_told);
+}
+
+/// The names of all members, but for what stands in the pod itself.
+fn members_in(value: &Value) -> Vec<String> {
+    let mut names = Vec::new();
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                names.push(name.clone());
+                if !["before", "after"].contains(&name.as_str()) {
+                    names.extend(members_in(value));
+                }
+            }
+        }
+        Value::Array(items) => names.extend(items.iter().flat_map(members_in)),
+        _ => {}
+    }
+    names
 }
 
 #[test]

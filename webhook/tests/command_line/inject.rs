@@ -47,8 +47,35 @@ fn injecting_twice_changes_nothing_and_says_so() {
     assert_eq!(twice.out, once.out);
     assert_eq!(
         twice.err,
-        "stdin: document 1: pod/edge: left as it is: has its drain already\n"
+        "stdin: document 1: pod/edge: left as it is: this pod has its drain already\n"
     );
+}
+
+/// Each is a whole sentence, and says a thing once.
+#[test]
+fn what_is_left_as_it_is_is_told_with_why() {
+    let by_namespace = ["inject", "--namespace-label", "drainhook.io/inject=enabled"];
+    let hook = "    lifecycle: {preStop: {exec: {command: [sleep, \"5\"]}}}\n";
+    let silent = POD.replace("    drainhook.io/inject: \"true\"\n", "    note: none\n");
+    let app = silent.replace("envoyproxy/envoy:v1.36.2", "app:1");
+    for (text, said) in [
+        (
+            silent.clone() + hook,
+            "this pod gets no drain: only its namespace asks, and something stands against it",
+        ),
+        (app, "this pod has no Envoy"),
+    ] {
+        let run = piped(&by_namespace, &text);
+        assert_eq!((run.status, run.out.as_str()), (0, text.as_str()));
+        let line = format!("stdin: document 1: pod/edge: left as it is: {said}\n");
+        assert!(run.err.starts_with(&line), "{}", run.err);
+        assert_eq!(run.err.matches("left as it is").count(), 1, "{}", run.err);
+    }
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\nspec:\n  \
+                      template:\n    spec: {containers: [{name: app, image: app}]}\n";
+    let run = piped(&by_namespace, deployment);
+    let line = "stdin: document 1: deployment/app: left as it is: its pod has no Envoy\n";
+    assert_eq!(run.err, line);
 }
 
 #[test]

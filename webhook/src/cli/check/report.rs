@@ -49,11 +49,6 @@ impl Report {
     fn pod(&mut self, pod: &Checked) {
         let explained = &pod.explanation;
         let title = self.ink(Ink::Bold, &pod.title);
-        let name = if pod.kind == "Pod" {
-            "this pod"
-        } else {
-            "its pod"
-        };
         self.line(&format!(
             "{title} (line {}, namespace {})",
             pod.line, pod.namespace
@@ -64,7 +59,7 @@ impl Report {
             _ => Ink::Bold,
         };
         let because = self.ink(ink, explained.because);
-        self.line(&format!("  {name} {because}"));
+        self.line(&format!("  {} {because}", pod.subject));
         if let Some(through) = explained.opted_in_through {
             let through = match through {
                 "namespace" => format!("the namespace's label {}", crate::NAMESPACE_LABEL),
