@@ -147,7 +147,7 @@ installation: target-musl ## the images and the chart on real nodes; needs root
 	$(CARGO) test --locked --package drainhook-tests --test installation
 
 .PHONY: cluster
-cluster: ## a real Kubernetes to play with, until Ctrl-C; NODES=2 for two nodes, 0 without root; IMAGES=true: with the tests' images
+cluster: ## a real Kubernetes to play with, until Ctrl-C; NODES=2, 0 without root; IMAGES=true, REGISTRY=true: see CONTRIBUTING.md
 	@$(CARGO) build --quiet --package drainhook-tests --bins
 	@$(CARGO) run --quiet --package drainhook-tests --bin cluster
 
@@ -156,7 +156,7 @@ images: ## the two images, for amd64 and arm64, into target/images
 	@images/build.sh
 
 .PHONY: images-check
-images-check: ## do the images have the same digests when built again, and does each program start?
+images-check: ## the same digests when built again, each program starts; FROM_NOTHING=true: also when compiled elsewhere
 	@images/check.sh
 
 # Static where the toolchain can be had; where there is no rustup, whatever the host builds will do

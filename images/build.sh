@@ -4,8 +4,9 @@
 #
 #   images/build.sh [shutdown-manager] [drainhook] [amd64] [arm64]      all of what is not chosen from
 #
-# Writes target/images/{shutdown-manager,drainhook}.tar, OCI archives for all architectures asked for,
-# and prints each with its digest. BUILD_DIRECTORY names another place to compile in.
+# Writes target/images/{shutdown-manager,drainhook}.tar, OCI archives for all architectures asked for, looks
+# at what is in them (images/inspect), and prints each with its digest. BUILD_DIRECTORY names another place
+# to compile in, REVISION the commit of sources that are not in a repository.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,7 +22,7 @@ done
 [ ${#architectures[@]} -gt 0 ] || architectures=(amd64 arm64)
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+revision=${REVISION:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 registry=ghcr.io/drainhook
 output=target/images
@@ -70,7 +71,9 @@ image() {
     for architecture in "${architectures[@]}"; do build "$package" "$binary" "$profile" "$architecture"; done
     digest=$(images/image.sh "$registry/$binary:v$version" "$output/$binary.tar" "$output/$binary" \
         "$(IFS=,; echo "${architectures[*]}")" --file "$directory/Containerfile" \
-        --build-arg "VERSION=$version" --build-arg "REVISION=$revision")
+        --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
+        --build-arg "CREATED=$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)")
+    images/inspect "$output/$binary.tar" "$binary" "$version" "${architectures[@]}" >&2
     echo "$registry/$binary:v$version $digest $output/$binary.tar"
 }
 

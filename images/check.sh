@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Are the images what they should be? Builds both for both architectures and checks that
+# Are the images what they should be? Builds them and checks that
 #
-#   - building them again gives the same digests, with FROM_NOTHING=true also when everything is
-#     compiled anew in another directory;
+#   - each holds one static program and nothing else, has a user and labels, and the sidecar's is small
+#     (images/inspect; images/build.sh looks each time);
+#   - building them again gives the same digests, and with FROM_NOTHING=true also when everything is compiled
+#     anew, from a copy of the sources in another directory;
 #   - each program starts, those for the other architecture under qemu-user (Debian: qemu-user-static).
+#
+#   images/check.sh [shutdown-manager] [drainhook] [amd64] [arm64]      all of what is not chosen from
 #
 # What cannot be checked here is said, and with CI=true fails.
 set -euo pipefail
@@ -14,8 +18,30 @@ skip() {
     case ${CI-} in true | 1) exit 1 ;; esac
 }
 
+chosen=("$@") programs=() architectures=()
+for word in "$@"; do
+    case $word in
+    amd64 | arm64) architectures+=("$word") ;;
+    *) programs+=("$word") ;;
+    esac
+done
+[ ${#programs[@]} -gt 0 ] || programs=(drainhook shutdown-manager)
+[ ${#architectures[@]} -gt 0 ] || architectures=(amd64 arm64)
+
 # Lines of "reference digest".
-digests() { images/build.sh "$@" | awk '{ print $1, $2 }'; }
+digests() { images/build.sh "${chosen[@]}" | awk '{ print $1, $2 }'; }
+
+# The same of what is compiled anew elsewhere. What git does not know is not copied.
+digests_elsewhere() (
+    elsewhere=$(mktemp -d)
+    trap 'rm -rf "$elsewhere"' EXIT
+    git ls-files -z | tar --create --null --files-from - | tar --extract --directory "$elsewhere"
+    REVISION=$(git rev-parse HEAD)
+    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+    export REVISION SOURCE_DATE_EPOCH
+    cd "$elsewhere"
+    digests
+)
 
 first=$(digests)
 again=$(digests)
@@ -24,11 +50,9 @@ if [ "$first" != "$again" ]; then
     exit 1
 fi
 if [ "${FROM_NOTHING-}" = true ]; then
-    elsewhere=$(mktemp -d)
-    trap 'rm -rf "$elsewhere"' EXIT
-    anew=$(BUILD_DIRECTORY=$elsewhere digests)
+    anew=$(digests_elsewhere)
     if [ "$first" != "$anew" ]; then
-        printf 'compiled anew, other digests:\n%s\n%s\n' "$first" "$anew" >&2
+        printf 'compiled anew elsewhere, other digests:\n%s\n%s\n' "$first" "$anew" >&2
         exit 1
     fi
 fi
@@ -56,6 +80,6 @@ starts() {
         exit 1
     fi
 }
-for architecture in amd64 arm64; do
-    for program in drainhook shutdown-manager; do starts "$program" "$architecture"; done
+for architecture in "${architectures[@]}"; do
+    for program in "${programs[@]}"; do starts "$program" "$architecture"; done
 done
