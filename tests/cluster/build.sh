@@ -31,6 +31,11 @@ describe() {
         package=go.etcd.io/etcd/server/v3
         version=$(required "$package")
         ;;
+    crane)
+        module=registry
+        package=github.com/google/go-containerregistry/cmd/crane
+        version=$(required github.com/google/go-containerregistry)
+        ;;
     kube-apiserver | kube-controller-manager | kube-scheduler | kubelet | kube-proxy | kubectl)
         module=kubernetes-$minor
         package=k8s.io/kubernetes/cmd/$1
@@ -38,7 +43,7 @@ describe() {
         grep -qF "\"$package\"" "$here/$module/tools.go" ||
             fail "$1 of Kubernetes $minor is not among the programs of $module/tools.go"
         ;;
-    *) fail "unknown program '$1'; known are etcd, kube-apiserver, kube-controller-manager," \
+    *) fail "unknown program '$1'; known are crane, etcd, kube-apiserver, kube-controller-manager," \
         "kube-scheduler, kubelet, kube-proxy, kubectl" ;;
     esac
 }
@@ -55,6 +60,7 @@ fits() {
     local said
     case $1 in
     kubectl) said=$("$2" version --client 2>/dev/null) ;;
+    crane) said=" $("$2" version 2>/dev/null)" ;;
     *) said=$("$2" --version 2>/dev/null) ;;
     esac || return 1
     [[ $said =~ [[:space:]]v?([0-9]+\.[0-9]+)\. ]] && [ "${BASH_REMATCH[1]}" = "${version%.*}" ]

@@ -38,6 +38,8 @@ pub struct Order {
 /// A pod that was not created, or not with its drain.
 #[derive(Debug)]
 pub struct Failure {
+    /// Whether it was created all the same.
+    pub created: bool,
     /// How long it took.
     pub after: Duration,
     /// Why.
@@ -57,16 +59,19 @@ impl Order {
             ..PostParams::default()
         };
         let began = Instant::now();
-        let what = match self.pods.create(&parameters, &pod).await {
+        let (created, what) = match self.pods.create(&parameters, &pod).await {
             Ok(created) => match created.try_parse::<Pod>() {
                 Ok(pod) if has_drain(&pod) => return Ok(()),
-                Ok(_) => "it came without its drain".to_owned(),
-                Err(error) => format!("what was created is no pod: {error}"),
+                Ok(_) => (true, "it came without its drain".to_owned()),
+                Err(error) => (false, format!("what was created is no pod: {error}")),
             },
-            Err(error) => error.to_string(),
+            Err(error) => (false, error.to_string()),
         };
-        let after = began.elapsed();
-        Err(Failure { after, what })
+        Err(Failure {
+            created,
+            after: began.elapsed(),
+            what,
+        })
     }
 }
 

@@ -39,13 +39,16 @@ impl Release {
 
     /// The values that make the chart use these images, which are on the nodes.
     pub fn images(webhook: &Image, sidecar: &Image) -> [String; 3] {
-        let (repository, tag) = webhook
-            .reference()
-            .rsplit_once(':')
-            .unwrap_or((webhook.reference(), "latest"));
+        let reference = webhook.reference();
+        let by_digest = reference.split_once('@');
+        let (repository, which) = match (by_digest, reference.rsplit_once(':')) {
+            (Some((repository, digest)), _) => (repository, format!("image.digest={digest}")),
+            (None, Some((repository, tag))) => (repository, format!("image.tag={tag}")),
+            (None, None) => (reference, "image.tag=latest".to_owned()),
+        };
         [
             format!("image.repository={repository}"),
-            format!("image.tag={tag}"),
+            which,
             format!("defaults.image={}", sidecar.reference()),
         ]
     }

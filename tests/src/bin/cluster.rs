@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use drainhook_tests::{
-    cluster::{ApiServer, Cluster, Image, Images, Node},
+    cluster::{ApiServer, Cluster, Image, Images, Node, REGISTRY},
     interrupt::or_interrupted,
 };
 
@@ -20,6 +20,10 @@ struct Arguments {
     /// real Envoy and the load's.
     #[arg(long, env = "IMAGES")]
     images: bool,
+
+    /// Start a registry that the nodes pull from, with which tests push their images themselves.
+    #[arg(long, env = "REGISTRY")]
+    registry: bool,
 }
 
 #[tokio::main]
@@ -55,11 +59,18 @@ async fn run(arguments: &Arguments) -> Result<()> {
             println!("# on every node: {}", image.reference());
         }
     }
+    let registry = match (arguments.registry, &cluster) {
+        (true, (_, Some(cluster))) => Some(cluster.registry().await?),
+        _ => None,
+    };
     println!(
         "# ready after {:.1} s; Ctrl-C stops it",
         begun.elapsed().as_secs_f32()
     );
     println!("export KUBECONFIG={}", kubeconfig.display());
+    if let Some(registry) = &registry {
+        println!("export {REGISTRY}={}/tests", registry.host());
+    }
     for (number, shell) in shells.iter().enumerate() {
         println!("# a shell on node-{}: {shell}", number + 1);
     }

@@ -3,16 +3,16 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::{Access, Cluster, Image, Images, Network, Version, residue::Residue};
+use super::{Access, Cluster, Image, Images, Network, Version, registry::push, residue::Residue};
 
 /// Names the context of the user's kubeconfig on whose cluster the tests are to run. That it has to be
 /// named, and that nothing is guessed, keeps them off a cluster that only happened to be the current one.
 pub const CONTEXT: &str = "DRAINHOOK_TEST_CONTEXT";
 
-/// The registry, with a path, under which that cluster's nodes find the tests' images and ours. Not
-/// set: the images are on its nodes already, under the names that they have here.
+/// The registry, with a path, to which the tests push their images and ours, and from which that cluster's
+/// nodes pull them. Not set: the images are on its nodes already, under the names that they have here.
 pub const REGISTRY: &str = "DRAINHOOK_TEST_REGISTRY";
 
 /// A cluster, whosever it is.
@@ -95,25 +95,19 @@ impl Ground {
     /// Sees to it that the nodes have an image, and returns the name under which they have it.
     ///
     /// # Errors
-    /// When a node does not take it.
+    /// When a node, or the registry, does not take it.
     pub fn provide(&self, image: &Image) -> Result<Image> {
         match (&self.own, env::var(REGISTRY)) {
             (Some(own), _) => own.import(image).map(|()| image.clone()),
             (None, Err(_)) => Ok(image.clone()),
-            (None, Ok(registry)) => {
-                let registry = registry.trim_end_matches('/');
-                let Some(name) = image.reference().rsplit('/').next() else {
-                    bail!("{image:?} has no name");
-                };
-                Ok(Image::at(&format!("{registry}/{name}"), image.archive()))
-            }
+            (None, Ok(registry)) => push(image, registry.trim_end_matches('/')),
         }
     }
 
     /// [`Ground::provide`] for each of a gateway's images.
     ///
     /// # Errors
-    /// When a node does not take one.
+    /// When a node, or the registry, does not take one.
     pub fn provide_all(&self, images: &Images) -> Result<Images> {
         Ok(Images {
             envoy: self.provide(&images.envoy)?,

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -143,6 +143,17 @@ impl Node {
         Ok(())
     }
 
+    /// Lets it pull images called `HOST/...` from a registry at this address, without TLS. The container
+    /// runtime looks at each pull.
+    pub(super) fn mirror(&self, host: &str, address: SocketAddr) -> Result<()> {
+        let place = self.directory.join("registries").join(host);
+        fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
+        let hosts =
+            format!("[host.\"http://{address}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+        let path = place.join("hosts.toml");
+        fs::write(&path, hosts).with_context(|| format!("write {}", path.display()))
+    }
+
     /// What one of its parts (`containerd`, `kubelet`, `kube-proxy`) has logged.
     pub fn log(&self, part: &str) -> String {
         let path = self.directory.join("log").join(format!("{part}.log"));
@@ -245,6 +256,8 @@ state = "/run/containerd"
   restrict_oom_score_adj = true
   # Profiles belong to the whole machine.
   disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{directory}/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{directory}/cni"

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
 
 use super::{
-    ApiServer, Image, Network, Node, Version,
+    ApiServer, Image, Network, Node, Registry, Version,
     node::{Plan, Programs, pod_subnet},
 };
 use crate::wait::until;
@@ -80,6 +80,19 @@ impl Cluster {
     /// When a node does not take it.
     pub fn import(&self, image: &Image) -> Result<()> {
         self.nodes.iter().try_for_each(|node| node.import(image))
+    }
+
+    /// Starts a registry of the cluster's own. Every node pulls from it, and so can be told where its images
+    /// come from as on any other cluster.
+    ///
+    /// # Errors
+    /// When it cannot be built or started.
+    pub async fn registry(&self) -> Result<Registry> {
+        let registry = Registry::start(&self.network, self.server.directory().path()).await?;
+        for node in &self.nodes {
+            node.mirror(registry.host(), registry.inside())?;
+        }
+        Ok(registry)
     }
 
     /// An image with a shell, which every node has.

@@ -118,7 +118,7 @@ async fn a_replica_that_hangs_costs_its_calls_the_time_out_and_nothing_once_it_i
         .await
         .unwrap();
     let ends = format!("timeout={}s", TIME_OUT.as_secs());
-    for Failure { after, what } in &failures {
+    for Failure { after, what, .. } in &failures {
         let by_it = what.contains(&ends) && what.contains("deadline exceeded");
         assert!(by_it, "ended by something else: {what}");
         assert!(*after >= TIME_OUT, "ended before it: {after:?} {what}");

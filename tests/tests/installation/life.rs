@@ -20,6 +20,10 @@ async fn a_plain_helm_install_gets_ready_by_itself_works_and_goes_without_a_trac
     stage.release.install(&stage.values(&[])).unwrap();
     assert!(objects::all(&stage).contains(&format!("Secret/{NAME}-ca in {NAME}")));
 
+    if stage.own().is_some() {
+        on_two_nodes(&stage).await;
+    }
+
     let said = stage.release.test().unwrap();
     assert!(
         said.contains("gets it: container shutdown-manager"),
@@ -71,6 +75,20 @@ async fn the_manifest_for_kubectl_does_the_same() {
     let verify = stage.drainhook(&["verify", "--namespace", GATEWAYS]);
     assert_eq!(verify.status, 1, "{verify:?}");
     stage.leave();
+}
+
+/// Its two replicas are on different nodes, also after a rollout, in which for a while there are three.
+async fn on_two_nodes(stage: &Stage) {
+    let before = stage.nodes_of_replicas().await;
+    assert!(before.len() == 2 && before[0] != before[1], "{before:?}");
+    stage.kubectl("rollout restart deployment/drainhook -n drainhook");
+    stage.kubectl("rollout status deployment/drainhook -n drainhook --timeout=180s");
+    let after = until("the end of the replicas of before", async || {
+        let nodes = stage.nodes_of_replicas().await;
+        (nodes.len() == 2).then_some(nodes)
+    });
+    let after = after.await.unwrap();
+    assert_ne!(after[0], after[1]);
 }
 
 /// A pod that asks for a drain gets it, now or within the moment in which the API server hears of

@@ -9,7 +9,9 @@
 mod life;
 mod objects;
 mod options;
+mod registry;
 mod rights;
+mod rollouts;
 mod stage;
 mod storm;
 mod upgrade;

@@ -1,9 +1,6 @@
 //! Values that few set render to what the API server takes, field by field.
 
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-};
+use std::{fs, process::Command};
 
 use drainhook_tests::{
     installation::{NAME, helm},
@@ -12,8 +9,8 @@ use drainhook_tests::{
 
 use crate::stage::Stage;
 
-/// Each line is an installation; kinds that only other products define are left out of the check.
-const INSTALLATIONS: [&[&str]; 4] = [
+/// Each line is an installation.
+const INSTALLATIONS: [&[&str]; 5] = [
     &[
         "networkPolicy.apiServers[0].ipBlock.cidr=10.0.0.0/28",
         "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=monitoring",
@@ -37,12 +34,30 @@ const INSTALLATIONS: [&[&str]; 4] = [
         "webhook.warn.enabled=false",
     ],
     &[
+        "certificates.mode=cert-manager",
+        "certificates.certManager.issuerRef.kind=ClusterIssuer",
+        "certificates.certManager.issuerRef.name=company",
+        "certificates.certManager.duration=48h",
+        "certificates.certManager.renewBefore=12h",
+    ],
+    &[
         "monitoring.kind=pod",
+        "monitoring.interval=1m",
+        "monitoring.labels.release=prometheus",
         "podDisruptionBudget.minAvailable=50%",
         "rbac.create=false",
         "guard.enabled=false",
     ],
 ];
+
+/// Of other projects; the cluster has them only where they are installed, or the tests have put the
+/// definitions in.
+const FOREIGN: [&str; 2] = [
+    "apiVersion: cert-manager.io/",
+    "apiVersion: monitoring.coreos.com/",
+];
+
+const APPLY: &str = "apply --server-side --dry-run=server --validate=strict --filename=-";
 
 #[tokio::test]
 async fn whatever_is_set_renders_to_what_the_api_server_takes() {
@@ -50,47 +65,67 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
         return;
     };
     stage.namespaces().await;
+    // In somebody's cluster they stay as they are, and may be of another version.
+    let definitions = stage.own().is_some().then(definitions);
+    if let Some(definitions) = &definitions {
+        let (taken, said) = stage.send("apply --server-side --filename=-", definitions);
+        assert!(taken, "{said}");
+        stage.kubectl("wait crd --all --for=condition=Established --timeout=180s");
+    }
     for values in INSTALLATIONS {
-        let mut template = Command::new(helm().unwrap());
-        template
-            .args(["template", NAME])
-            .arg(workspace().join("manifests/chart"));
-        template.args(["--namespace", NAME, "--skip-tests"]);
-        for value in values {
-            template.args(["--set", value]);
-        }
-        let rendered = template.output().unwrap();
-        assert!(rendered.status.success(), "{values:?}: {rendered:?}");
-        let rendered = String::from_utf8(rendered.stdout).unwrap();
-        let foreign = |document: &&str| {
-            document.contains("apiVersion: cert-manager.io/")
-                || document.contains("apiVersion: monitoring.coreos.com/")
-        };
-        let (foreign, own): (Vec<_>, Vec<_>) = rendered.split("\n---\n").partition(foreign);
+        let rendered = render(values);
+        let (foreign, own): (Vec<_>, Vec<_>) = rendered
+            .split("\n---\n")
+            .partition(|document| FOREIGN.iter().any(|kind| document.contains(kind)));
         let wanted = values
             .iter()
             .any(|value| value.contains("cert-manager") || value.contains("monitoring.kind"));
         assert_eq!(!foreign.is_empty(), wanted, "{values:?}");
-        let mut kubectl = stage.access.kubectl().unwrap();
-        let kubectl = kubectl.args([
-            "apply",
-            "--server-side",
-            "--dry-run=server",
-            "--validate=strict",
-            "--filename=-",
-        ]);
-        let mut kubectl = kubectl
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = kubectl.stdin.take().unwrap();
-        stdin.write_all(own.join("\n---\n").as_bytes()).unwrap();
-        drop(stdin);
-        let output = kubectl.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{values:?}: {said}");
+        let given = match definitions {
+            Some(_) => rendered.clone(),
+            None => own.join("\n---\n"),
+        };
+        let (taken, said) = stage.send(APPLY, &given);
+        assert!(taken, "{values:?}: {said}");
+    }
+    if let Some(definitions) = definitions {
+        let (taken, said) = stage.send(APPLY, &monitor_of_the_sidecars());
+        assert!(taken, "{said}");
+        let (taken, said) = stage.send("delete --filename=-", &definitions);
+        assert!(taken, "{said}");
     }
     stage.leave();
+}
+
+/// What the chart makes of values.
+fn render(values: &[&str]) -> String {
+    let mut template = Command::new(helm().unwrap());
+    template
+        .args(["template", NAME])
+        .arg(workspace().join("manifests/chart"));
+    template.args(["--namespace", NAME, "--skip-tests"]);
+    for value in values {
+        template.args(["--set", value]);
+    }
+    let rendered = template.output().unwrap();
+    assert!(rendered.status.success(), "{values:?}: {rendered:?}");
+    String::from_utf8(rendered.stdout).unwrap()
+}
+
+/// The definitions of the kinds that other projects define.
+fn definitions() -> String {
+    let script = workspace().join("tests/cluster/crds.sh");
+    let output = Command::new(script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The PodMonitor that docs/operate.md tells people to write.
+fn monitor_of_the_sidecars() -> String {
+    let page = fs::read_to_string(workspace().join("docs/operate.md")).unwrap();
+    let mut blocks = page.split("```yaml\n").skip(1);
+    let monitor = blocks.find(|block| block.starts_with("apiVersion: monitoring.coreos.com/"));
+    let (monitor, _) = monitor.unwrap().split_once("```").unwrap();
+    monitor.to_owned()
 }

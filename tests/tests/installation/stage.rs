@@ -10,13 +10,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use drainhook_tests::{
-    cluster::{Access, AuditLog, Ground, Image, Images},
+    cluster::{Access, AuditLog, Cluster, Ground, Image, Images},
     failure::{self, Description},
     gateway::{Gateway, LoadPod, Workload},
     helm::Release,
     installation::NAME,
     product::{self, workspace},
 };
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -117,10 +119,29 @@ impl Stage {
             .unwrap()
     }
 
+    /// The replicas of the webhook.
+    pub(crate) async fn replicas(&self) -> Vec<Pod> {
+        let pods: Api<Pod> = Api::namespaced(self.access.client(), NAME);
+        let server = ListParams::default().labels("app.kubernetes.io/component=server");
+        pods.list(&server).await.unwrap().items
+    }
+
+    /// The node of each of them.
+    pub(crate) async fn nodes_of_replicas(&self) -> Vec<String> {
+        let pods = self.replicas().await;
+        pods.into_iter()
+            .filter_map(|pod| pod.spec?.node_name)
+            .collect()
+    }
+
+    /// Our own cluster, where it is one.
+    pub(crate) fn own(&self) -> Option<&Cluster> {
+        self.turn.as_ref()?.ground.own()
+    }
+
     /// The API server's audit log, where the cluster is one of our own.
     pub(crate) fn audit(&self) -> Option<AuditLog> {
-        let own = self.turn.as_ref()?.ground.own()?;
-        Some(own.audit().clone())
+        Some(self.own()?.audit().clone())
     }
 
     /// Runs kubectl, its arguments parted by spaces, and returns what it said.
@@ -188,17 +209,23 @@ impl Stage {
             "metadata": { "name": name, "namespace": GATEWAYS, "annotations": annotations },
             "spec": template["spec"],
         });
+        let (_, said) = self.send("create --filename=-", &pod.to_string());
+        said
+    }
+
+    /// Runs kubectl on what it reads from its standard input, and returns whether it was content, and what it
+    /// has said besides.
+    pub(crate) fn send(&self, arguments: &str, input: &str) -> (bool, String) {
         let mut kubectl = self.access.kubectl().unwrap();
-        let kubectl = kubectl
-            .args(["create", "--filename=-"])
-            .stdin(Stdio::piped());
+        let kubectl = kubectl.args(arguments.split(' ')).stdin(Stdio::piped());
         let kubectl = kubectl.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut kubectl = kubectl.spawn().unwrap();
         let mut stdin = kubectl.stdin.take().unwrap();
-        stdin.write_all(pod.to_string().as_bytes()).unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
         drop(stdin);
         let output = kubectl.wait_with_output().unwrap();
-        String::from_utf8(output.stderr).unwrap()
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), said)
     }
 
     /// Leaves the cluster as it was, for the next test.

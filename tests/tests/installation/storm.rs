@@ -12,10 +12,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Secret},
 };
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams},
-};
+use kube::{Api, api::DeleteParams};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -63,7 +60,7 @@ async fn no_request_fails_and_every_pod_gets_its_drain_while_the_webhook_is_roll
     rolled_out_with_drains(&gateway, &mut seen).await;
 
     // The node of one of its replicas is drained: it waits for its successor, by the disruption budget.
-    let node = nodes_of(&stage).await.into_iter().next().unwrap();
+    let node = stage.nodes_of_replicas().await.into_iter().next().unwrap();
     let cordon = Cordon::of(&stage.access, &node).unwrap();
     gateway.restart().unwrap();
     stage.kubectl(&format!(
@@ -208,23 +205,10 @@ async fn rolled_out_with_drains(gateway: &Workload<'_>, seen: &mut BTreeSet<Stri
     }
 }
 
-async fn replicas(stage: &Stage) -> Vec<Pod> {
-    let pods: Api<Pod> = Api::namespaced(stage.access.client(), NAME);
-    let server = ListParams::default().labels("app.kubernetes.io/component=server");
-    pods.list(&server).await.unwrap().items
-}
-
-async fn nodes_of(stage: &Stage) -> Vec<String> {
-    let pods = replicas(stage).await;
-    pods.into_iter()
-        .filter_map(|pod| pod.spec?.node_name)
-        .collect()
-}
-
 /// Deletes a replica as a node that dies does, and waits until there are two again.
 async fn kill_one(stage: &Stage) {
     let pods: Api<Pod> = Api::namespaced(stage.access.client(), NAME);
-    let name = replicas(stage).await[0].metadata.name.clone().unwrap();
+    let name = stage.replicas().await[0].metadata.name.clone().unwrap();
     pods.delete(&name, &DeleteParams::default().grace_period(0))
         .await
         .unwrap();

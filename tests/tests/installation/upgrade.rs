@@ -99,6 +99,42 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     stage.leave();
 }
 
+// As above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uninstalling_refuses_no_pod_even_where_every_pod_needs_the_webhook() {
+    let Some(stage) = Stage::enter().await else {
+        return;
+    };
+    stage.namespaces().await;
+    stage.kubectl(&format!(
+        "label namespace {GATEWAYS} drainhook.io/inject=enabled"
+    ));
+    stage.release.install(&stage.values(&[FAIL])).unwrap();
+    let verify = ["verify", "--namespace", GATEWAYS, "--wait", "60s"];
+    let verified = stage.drainhook(&verify);
+    assert_eq!(verified.status, 0, "{verified:?}");
+
+    // While it goes, pods come with a drain or without one.
+    let creations = creations(&stage);
+    creations.more(50).await;
+    stage.release.uninstall().unwrap();
+    let (made, failures) = creations.end().await;
+    let (without, refused): (Vec<_>, Vec<_>) =
+        failures.into_iter().partition(|failure| failure.created);
+    assert!(refused.is_empty(), "of {made}: {refused:#?}");
+    assert!(!without.is_empty(), "nobody has seen it gone");
+
+    // Whoever wants the guard to refuse as well gets pods, too, from the moment in which Helm returns.
+    let strict = [FAIL, "guard.action=Deny"];
+    stage.release.install(&stage.values(&strict)).unwrap();
+    let verified = stage.drainhook(&verify);
+    assert_eq!(verified.status, 0, "{verified:?}");
+    stage.release.uninstall().unwrap();
+    let said = stage.create_pod("at-once", &json!({ "drainhook.io/inject": "true" }));
+    assert_eq!(said, "");
+    stage.leave();
+}
+
 /// The chart as a version before might have been.
 fn older(directory: &Path) -> PathBuf {
     let chart = directory.join("chart");

@@ -4,9 +4,9 @@
 
 mod roll;
 
-use std::io::IsTerminal;
+use std::{cell::Cell, io::IsTerminal};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use drainhook_tests::{
     cluster::{Cluster, Image, Images},
@@ -28,10 +28,18 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    or_interrupted(run(&arguments)).await
+    // Kept also past Ctrl-C, by which whoever looks around ends it.
+    let lost = Cell::new(0);
+    or_interrupted(run(&arguments, &lost)).await?;
+    ensure!(
+        lost.get() == 0,
+        "drainhook lost {} requests, which it never should: please report it",
+        lost.get()
+    );
+    Ok(())
 }
 
-async fn run(arguments: &Arguments) -> Result<()> {
+async fn run(arguments: &Arguments, lost: &Cell<usize>) -> Result<()> {
     println!("starting a node, and building what it runs (once) ...");
     let cluster = Cluster::start(1).await?;
     let build = || anyhow::Ok((Image::webhook()?, Images::build()?));
@@ -49,6 +57,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         println!("rolling two Envoys under load: {} ...", kind.in_words());
         let rolled = roll::roll(&cluster, kind, &images).await?;
         println!("  {rolled}");
+        lost.set(lost.get() + rolled.lost());
         all.push(rolled);
     }
     println!("\n{}", Rolled::table(&all));

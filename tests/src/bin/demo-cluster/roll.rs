@@ -147,6 +147,14 @@ impl fmt::Display for Rolled {
 }
 
 impl Rolled {
+    /// How many requests failed that never should; without drainhook they do.
+    pub(crate) fn lost(&self) -> usize {
+        match self.kind {
+            Kind::NoHook | Kind::Sleep => 0,
+            Kind::Drainhook => self.failed,
+        }
+    }
+
     /// All of them, side by side.
     pub(crate) fn table(all: &[Self]) -> String {
         let mut table = format!(
