@@ -80,6 +80,12 @@ struct Amounts {
 }
 
 impl Limits {
+    /// Of a namespace that has none.
+    pub(crate) const NONE: Self = Self {
+        quotas: Vec::new(),
+        ranges: Vec::new(),
+    };
+
     /// The kinds of objects that they are read from, all of `v1`.
     pub(crate) const KINDS: [&'static str; 2] = ["LimitRange", "ResourceQuota"];
 

@@ -6,14 +6,25 @@ mod tests;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::image;
 use crate::existing::{self, Named};
+use crate::limits::Limits;
 use crate::pod::Pod;
 use crate::sidecar::NAME;
 use crate::status::Status;
 use crate::{
     Action, Configuration, DecideError, Decision, Explanation, Namespace, Origin, Request, Token,
-    explain, uninject,
+    decide, explain, uninject,
 };
+
+/// What a pod meets when it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conditions<'c> {
+    pub(super) namespace: &'c Namespace,
+    /// The quotas and ranges of the namespace, as far as they can be read.
+    pub(super) limits: &'c Limits,
+    pub(super) configuration: &'c Configuration,
+}
 
 /// How a pod that takes part stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +42,10 @@ pub(super) enum State {
     Stopped,
     /// It has one that works, and lacks something.
     Incomplete,
-    /// It has one of another version.
+    /// It has one of another version, or with another image.
     Outdated,
+    /// It has one that works, and if the pod were made again, it would be refused.
+    RefusedAnew,
     /// It takes part, and what it has cannot be said: a fault of ours.
     Unjudged,
 }
@@ -43,29 +56,16 @@ pub(super) enum State {
 pub(super) struct Verdict {
     pub(super) state: State,
     /// `pod` or `namespace`; nothing where an injection is all that speaks for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) opted_in_through: Option<&'static str>,
     /// Why, in words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) messages: Vec<String>,
 }
 
 /// Judges a pod as the cluster has it; nothing where it takes no part.
-pub(super) fn judge(
-    pod: &Value,
-    namespace: &Namespace,
-    configuration: &Configuration,
-) -> Option<Verdict> {
+pub(super) fn judge(pod: &Value, conditions: Conditions<'_>) -> Option<Verdict> {
     // Whether one is missing is what is asked.
     let token = Token::dry_run();
-    let request = Request {
-        pod,
-        namespace: Some(namespace),
-        configuration,
-        token: Some(&token),
-        origin: Origin::Admission,
-    };
-    match explain(&request) {
+    match explain(&conditions.request(pod, &token)) {
         Ok((decision, explained)) => verdict(pod, &decision, explained),
         Err(error) => Some(unjudged(&error)),
     }
@@ -97,18 +97,75 @@ fn unjudged(error: &DecideError) -> Verdict {
     }
 }
 
-/// Whether the webhook gives a pod a drain anew once the one that it has is taken back. Whoever
-/// replaces the pod would otherwise lose it.
-pub(super) fn begins_anew(
-    pod: &Value,
-    namespace: &Namespace,
-    configuration: &Configuration,
-) -> bool {
-    let Ok(Some(removal)) = uninject(pod) else {
-        return false;
-    };
-    let verdict = judge(&removal.pod, namespace, configuration);
-    verdict.is_some_and(|verdict| verdict.state == State::Missing)
+/// What comes of a pod that is made again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Again {
+    /// Whether the webhook gives it a drain anew once the one that it has is taken back. Whoever
+    /// replaces the pod would otherwise lose it.
+    pub(super) begins_anew: bool,
+    /// Why the API server would refuse it for the sidecar that the webhook gives it.
+    pub(super) refused: Vec<String>,
+    /// The same, where its template holds the sidecar that it has.
+    pub(super) refused_as_it_is: Vec<String>,
+}
+
+impl Again {
+    pub(super) fn of(pod: &Value, conditions: Conditions<'_>) -> Self {
+        let limits = conditions.limits;
+        let Ok(Some(removal)) = uninject(pod) else {
+            return Self {
+                refused: limits.faults(&conditions.admitted(pod)),
+                ..Self::default()
+            };
+        };
+        let refused = limits.faults(&conditions.admitted(&removal.pod));
+        let verdict = judge(&removal.pod, conditions);
+        let missing = verdict.is_some_and(|verdict| verdict.state == State::Missing);
+        Self {
+            begins_anew: missing && refused.is_empty(),
+            refused,
+            refused_as_it_is: limits.faults(pod),
+        }
+    }
+}
+
+impl<'c> Conditions<'c> {
+    fn request<'r>(&self, pod: &'r Value, token: &'r Token) -> Request<'r>
+    where
+        'c: 'r,
+    {
+        Request {
+            pod,
+            namespace: Some(self.namespace),
+            configuration: self.configuration,
+            token: Some(token),
+            origin: Origin::Admission,
+        }
+    }
+
+    /// A pod as the webhook hands it on.
+    fn admitted(&self, pod: &Value) -> Value {
+        let token = Token::dry_run();
+        match decide(&self.request(pod, &token)) {
+            Ok(decision) => decision.applied_to(pod),
+            Err(_) => pod.clone(),
+        }
+    }
+}
+
+impl Verdict {
+    /// With what stands against the pod being made again.
+    pub(super) fn refused_anew(&mut self, faults: &[String]) {
+        self.state = match self.state {
+            State::Missing => State::Refused,
+            State::Fine => State::RefusedAnew,
+            other => other,
+        };
+        let has_one = !matches!(self.state, State::Refused);
+        let when = if has_one { "if it is made again: " } else { "" };
+        let said = faults.iter().map(|fault| format!("{when}{fault}"));
+        self.messages.extend(said);
+    }
 }
 
 /// Whether a pod, or a pod template, holds a sidecar of ours.
@@ -140,7 +197,10 @@ fn injected(pod: &Value, decision: &Decision, explained: Explanation) -> (State,
             let message = format!("its drain is of drainhook {version}, and this is {ours}");
             (State::Outdated, vec![message])
         }
-        _ => (State::Fine, Vec::new()),
+        _ => match image::of_another(pod, &explained.settings) {
+            Some(message) => (State::Outdated, vec![message]),
+            None => (State::Fine, Vec::new()),
+        },
     }
 }
 

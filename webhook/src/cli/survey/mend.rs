@@ -40,6 +40,11 @@ impl Owner {
         self.rolls() || (self.is_of("apps") && self.kind == "ReplicaSet")
     }
 
+    /// Whether its template can be changed once it is there: a Job's cannot.
+    fn can_be_edited(&self) -> bool {
+        !(self.is_of("batch") && self.kind == "Job")
+    }
+
     /// Whether kubectl can restart it.
     fn rolls(&self) -> bool {
         let kinds = ["Deployment", "DaemonSet", "StatefulSet"];
@@ -57,6 +62,8 @@ pub(super) struct Patient<'a> {
     pub(super) state: State,
     /// Whether the webhook gives it a drain anew once the one that it has is taken back.
     pub(super) begins_anew: bool,
+    /// Whether no quota and no range would refuse it if it were made again.
+    pub(super) is_admitted: bool,
 }
 
 impl Patient<'_> {
@@ -74,13 +81,15 @@ impl Patient<'_> {
         match self.state {
             // A restart makes the same again.
             State::Stopped | State::Unjudged => None,
-            State::Refused => Some(format!("kubectl edit {kind}/{maker} -n {namespace}")),
             _ if self.comes_again() => (owner.rolls() && self.begins_anew).then(|| {
                 format!(
                     "kubectl get {kind}/{maker} -n {namespace} -o yaml | drainhook uninject - | \
                      kubectl replace -f -"
                 )
             }),
+            _ if self.state == State::Refused || !self.is_admitted => owner
+                .can_be_edited()
+                .then(|| format!("kubectl edit {kind}/{maker} -n {namespace}")),
             _ if owner.rolls() => Some(format!(
                 "kubectl rollout restart {kind}/{maker} -n {namespace}"
             )),
@@ -90,7 +99,7 @@ impl Patient<'_> {
 
     /// Whether its drain is no good, and stands in the template as it is.
     fn comes_again(self) -> bool {
-        let no_good = matches!(self.state, State::Broken | State::Outdated);
+        let no_good = matches!(self.state, State::Broken | State::Outdated) || !self.is_admitted;
         no_good && self.maker.is_some_and(|maker| maker.in_template)
     }
 
@@ -99,7 +108,9 @@ impl Patient<'_> {
         match self.state {
             _ if self.comes_again() => Some(IN_TEMPLATE),
             State::Unjudged => None,
-            _ => (!has_commands).then_some(BY_HAND),
+            _ if has_commands => None,
+            _ if self.maker.is_some() => Some(IN_JOB),
+            _ => Some(BY_HAND),
         }
     }
 
@@ -108,11 +119,15 @@ impl Patient<'_> {
     /// leaves a drain that is there as it is, so a bad one is taken back beforehand.
     fn replacement(self) -> Option<String> {
         let through = match self.state {
+            _ if !self.is_admitted => return None,
             State::Fine | State::Missing | State::Incomplete => "",
             State::Broken | State::Outdated if self.begins_anew => "drainhook uninject - | ",
-            State::Broken | State::Outdated | State::Stopped | State::Refused | State::Unjudged => {
-                return None;
-            }
+            State::Broken
+            | State::Outdated
+            | State::RefusedAnew
+            | State::Stopped
+            | State::Refused
+            | State::Unjudged => return None,
         };
         let Self {
             namespace, name, ..
@@ -141,6 +156,10 @@ impl Patient<'_> {
 /// in the cluster; what is applied next comes from somewhere else.
 const IN_TEMPLATE: &str = "the template that it is made from holds this drain, so that a restart makes \
      the same again: run `drainhook inject` on the manifest that you keep, and apply it";
+
+/// What is said of a pod of a Job that is not as it should be.
+const IN_JOB: &str = "the template of a Job cannot be changed: change the Job's manifest, or the CronJob's \
+     that makes it, delete the Job and create it again";
 
 /// What is said of a pod for which there is no command at all.
 const BY_HAND: &str = "nothing makes this pod again by itself, and made again as it is \
@@ -198,6 +217,7 @@ mod tests {
             maker,
             state,
             begins_anew: true,
+            is_admitted: true,
         }
     }
 
@@ -254,6 +274,51 @@ mod tests {
         let maker = maker("apps/v1", "Deployment");
         let command = command(Some(&maker), State::Refused);
         assert_eq!(command.unwrap(), "kubectl edit deployment/edge -n ns");
+    }
+
+    #[test]
+    fn what_a_quota_would_refuse_is_edited_and_not_restarted() {
+        let maker = maker("apps/v1", "DaemonSet");
+        for state in [
+            State::RefusedAnew,
+            State::Outdated,
+            State::Incomplete,
+            State::Broken,
+        ] {
+            let patient = Patient {
+                is_admitted: false,
+                ..patient(Some(&maker), state)
+            };
+            let command = patient.command();
+            assert_eq!(command.unwrap(), "kubectl edit daemonset/edge -n ns");
+        }
+        // The sidecar in the template has what it has, whatever is annotated.
+        let templated = Maker {
+            in_template: true,
+            ..maker
+        };
+        let fixed = Patient {
+            is_admitted: false,
+            begins_anew: false,
+            ..patient(Some(&templated), State::RefusedAnew)
+        };
+        assert_eq!(fixed.command(), None);
+        assert_eq!(fixed.advice(false), Some(IN_TEMPLATE));
+        for state in [State::Incomplete, State::Outdated] {
+            let alone = Patient {
+                is_admitted: false,
+                ..patient(None, state)
+            };
+            assert_eq!(alone.command(), None, "it would be lost");
+        }
+    }
+
+    #[test]
+    fn the_pod_of_a_job_that_would_be_refused_is_for_its_manifest() {
+        let job = maker("batch/v1", "Job");
+        let patient = patient(Some(&job), State::Refused);
+        assert_eq!(patient.command(), None);
+        assert_eq!(patient.advice(false), Some(IN_JOB));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! notices any of these before the next rollout. What is listed here is read, never changed.
 
 mod access;
+mod image;
 mod judge;
 mod mend;
 mod read;
@@ -16,8 +17,8 @@ pub(super) use access::{AccessArgs, in_full};
 
 use super::completions::print;
 use super::exit::{Exit, Failure};
-use crate::{Configuration, Namespace};
-use judge::{State, Verdict};
+use crate::Configuration;
+use judge::{Again, Conditions, State, Verdict};
 use mend::{Owner, Patient};
 use read::Maker;
 
@@ -47,13 +48,10 @@ struct Finding {
     #[serde(flatten)]
     verdict: Verdict,
     /// What made it, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<Owner>,
     /// The command that makes it anew, with its drain, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
     /// The commands that say why its sidecar does not run, where it does not.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     look: Vec<String>,
 }
 
@@ -81,12 +79,14 @@ impl Survey<'_> {
             .build()
             .map_err(|error| Failure::new(Exit::Software, format!("start a runtime: {error}")))?;
         let (findings, summary, remarks) = runtime.block_on(self.look())?;
-        for remark in remarks {
+        for remark in &remarks {
             eprintln!("drainhook: {remark}");
         }
         let text = if self.json {
             let commands = mend::commands(&findings);
-            let json = serde_json::json!({"pods": findings, "mend": commands, "summary": summary});
+            let json = serde_json::json!({
+                "pods": findings, "mend": commands, "summary": summary, "remarks": remarks,
+            });
             format!("{json:#}\n")
         } else {
             report::text(&findings, summary, self.colour)
@@ -111,8 +111,17 @@ impl Survey<'_> {
         let mut pages = cluster.pods(self.namespace);
         while let Some(page) = pages.next().await? {
             for pod in page {
-                let around = cluster.namespace_of(&pod);
-                symptoms.extend(summary.take(&pod, &around, &configuration));
+                summary.pods += 1;
+                let namespace = cluster.namespace_of(&pod);
+                let conditions = Conditions {
+                    namespace: &namespace,
+                    limits: cluster.limits_of(&namespace.name),
+                    configuration: &configuration,
+                };
+                if let Some(symptom) = Symptom::of(&pod, conditions) {
+                    summary.taking_part += 1;
+                    symptoms.extend(symptom.of_note());
+                }
             }
         }
         let mut findings = Vec::new();
@@ -121,69 +130,90 @@ impl Survey<'_> {
                 Some(owner) => Some(cluster.maker(&symptom.namespace, owner.clone()).await),
                 None => None,
             };
-            findings.push(symptom.finding(maker));
+            let finding = symptom.finding(maker);
+            summary.count(finding.verdict.state);
+            findings.push(finding);
         }
+        findings.retain(|finding| finding.verdict.state != State::Fine);
         Ok((findings, summary, cluster.remarks))
     }
 }
 
 impl Summary {
-    /// Counts a pod, and says what is to be said of it.
-    fn take(
-        &mut self,
-        pod: &Value,
-        around: &Namespace,
-        configuration: &Configuration,
-    ) -> Option<Symptom> {
-        self.pods += 1;
-        let verdict = judge::judge(pod, around, configuration)?;
-        self.taking_part += 1;
-        match verdict.state {
-            State::Fine => return None,
+    fn count(&mut self, state: State) {
+        match state {
+            State::Fine => {}
             State::Missing | State::Broken | State::Stopped | State::Refused => {
                 self.without_drain += 1;
             }
-            State::Incomplete | State::Outdated => self.to_know += 1,
+            State::Incomplete | State::Outdated | State::RefusedAnew => self.to_know += 1,
             State::Unjudged => self.not_judged += 1,
         }
-        let (namespace, name) = read::name(pod);
-        Some(Symptom {
-            namespace,
-            name,
-            verdict,
-            owner: Owner::of(pod),
-            begins_anew: judge::begins_anew(pod, around, configuration),
-        })
     }
 }
 
-/// What is kept of a pod that something is to be said of.
+/// What is kept of a pod that something may be said of.
 struct Symptom {
     namespace: String,
     name: String,
     verdict: Verdict,
     /// The controller that it names.
     owner: Option<Owner>,
-    /// Whether the webhook gives it a drain anew once the one that it has is taken back.
-    begins_anew: bool,
+    again: Again,
 }
 
 impl Symptom {
+    /// Nothing where the pod takes no part.
+    fn of(pod: &Value, conditions: Conditions<'_>) -> Option<Self> {
+        let verdict = judge::judge(pod, conditions)?;
+        let (namespace, name) = read::name(pod);
+        Some(Self {
+            namespace,
+            name,
+            verdict,
+            owner: Owner::of(pod),
+            again: Again::of(pod, conditions),
+        })
+    }
+
+    /// Nothing of one that has its drain, and would get it again.
+    fn of_note(self) -> Option<Self> {
+        let Again {
+            refused,
+            refused_as_it_is,
+            ..
+        } = &self.again;
+        let is_sound = self.verdict.state == State::Fine;
+        let comes_again = refused.is_empty() && refused_as_it_is.is_empty();
+        (!(is_sound && comes_again)).then_some(self)
+    }
+
     /// With what helps, now that it is known what makes the pod.
     fn finding(self, maker: Option<Maker>) -> Finding {
         let Self {
             namespace,
             name,
             mut verdict,
-            begins_anew,
+            again,
             ..
         } = self;
+        let refused = match &maker {
+            Some(maker) if maker.in_template => again.refused_as_it_is,
+            Some(_) => again.refused,
+            // Nobody makes it again but whoever follows the advice given here.
+            None if verdict.state == State::Fine => Vec::new(),
+            None => again.refused,
+        };
+        if !refused.is_empty() {
+            verdict.refused_anew(&refused);
+        }
         let patient = Patient {
             namespace: &namespace,
             name: &name,
             maker: maker.as_ref(),
             state: verdict.state,
-            begins_anew,
+            begins_anew: again.begins_anew,
+            is_admitted: refused.is_empty(),
         };
         let (mend, look) = (patient.command(), patient.looks());
         let help = patient.advice(mend.is_some() || !look.is_empty());

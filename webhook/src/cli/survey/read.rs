@@ -11,6 +11,7 @@ use super::access::in_full;
 use super::judge;
 use super::mend::Owner;
 use crate::cli::exit::{Exit, Failure};
+use crate::limits::Limits;
 use crate::{KubernetesVersion, Namespace};
 
 /// Objects per page: a page of pods is a few megabytes.
@@ -22,6 +23,7 @@ pub(super) struct Cluster {
     /// What could not be asked and is done without.
     pub(super) remarks: Vec<String>,
     namespaces: HashMap<String, Namespace>,
+    limits: HashMap<String, Limits>,
     client: Client,
     /// By namespace, kind and name of what a pod names as its owner: its pods share it.
     makers: HashMap<(String, String, String), Maker>,
@@ -37,7 +39,7 @@ pub(super) struct Maker {
 }
 
 impl Cluster {
-    /// Reads the namespaces.
+    /// Reads the namespaces, and what limits their pods.
     pub(super) async fn read(client: Client, only: Option<&str>) -> Self {
         let mut remarks = Vec::new();
         let namespaces = match namespaces(&client, only).await {
@@ -51,12 +53,14 @@ impl Cluster {
                 HashMap::new()
             }
         };
+        let limits = limits(&client, only, &mut remarks).await;
         let version = client.apiserver_version().await.ok();
         let version = version.and_then(|it| it.git_version.parse().ok());
         Self {
             version,
             remarks,
             namespaces,
+            limits,
             client,
             makers: HashMap::new(),
         }
@@ -85,6 +89,12 @@ impl Cluster {
                 name,
                 ..Namespace::default()
             })
+    }
+
+    /// The quotas and ranges of a namespace, as far as they could be read.
+    pub(super) fn limits_of(&self, namespace: &str) -> &Limits {
+        const NONE: &Limits = &Limits::NONE;
+        self.limits.get(namespace).unwrap_or(NONE)
     }
 
     /// What makes the pods of which this is the owner.
@@ -197,6 +207,60 @@ async fn namespaces(
         .iter()
         .map(|object| Namespace::from_object(&serde_json::json!(object)));
     Ok(named.map(|one| (one.name.clone(), one)).collect())
+}
+
+/// By namespace. Who may see pods may not see these everywhere: that is said once, and done without.
+async fn limits(
+    client: &Client,
+    only: Option<&str>,
+    remarks: &mut Vec<String>,
+) -> HashMap<String, Limits> {
+    let mut objects: HashMap<String, Vec<Value>> = HashMap::new();
+    let mut unread = Vec::new();
+    for kind in Limits::KINDS {
+        match list(client, only, kind).await {
+            Ok(all) => {
+                for object in all {
+                    let (namespace, _) = name(&object);
+                    objects.entry(namespace).or_default().push(object);
+                }
+            }
+            Err(error) => unread.push((kind, in_full(&error))),
+        }
+    }
+    if let Some((_, error)) = unread.first() {
+        let kinds: Vec<String> = unread.iter().map(|(kind, _)| format!("{kind}s")).collect();
+        remarks.push(format!(
+            "{} cannot be read, so whether one of them would refuse the sidecar is not known: {error}",
+            kinds.join(" and ")
+        ));
+    }
+    let all = objects.into_iter();
+    all.map(|(namespace, objects)| (namespace, Limits::of(&objects)))
+        .collect()
+}
+
+/// All objects of a kind of `v1`, page by page. The items of a list do not say their kind.
+async fn list(client: &Client, only: Option<&str>, kind: &str) -> Result<Vec<Value>, kube::Error> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+    let client = client.clone();
+    let api: Api<DynamicObject> = match only {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    };
+    let mut all = Vec::new();
+    let mut page = Some(ListParams::default().limit(PAGE));
+    while let Some(asked) = page {
+        let list = api.list(&asked).await?;
+        all.extend(list.items.into_iter().map(|object| {
+            let mut object = serde_json::json!(object);
+            object["kind"] = kind.into();
+            object
+        }));
+        let token = list.metadata.continue_.filter(|token| !token.is_empty());
+        page = token.map(|token| asked.continue_token(&token));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) fn text(findings: &[Finding], summary: Summary, colour: bool) -> Stri
             State::Missing => ("no drain", RED),
             State::Broken | State::Stopped => ("broken", RED),
             State::Refused => ("to fix", RED),
-            State::Incomplete | State::Outdated => ("to know", YELLOW),
+            State::Incomplete | State::Outdated | State::RefusedAnew => ("to know", YELLOW),
             State::Unjudged => ("not judged", RED),
             State::Fine => continue,
         };

@@ -40,7 +40,35 @@ fn injected_by(origin: Origin, token: Option<&crate::Token>) -> Value {
 }
 
 fn state(pod: &Value, opts_in: bool) -> Option<State> {
-    judge(pod, &namespace(opts_in), &Configuration::default()).map(|verdict| verdict.state)
+    verdict_of(pod, opts_in).map(|verdict| verdict.state)
+}
+
+fn verdict_of(pod: &Value, opts_in: bool) -> Option<Verdict> {
+    with_conditions(
+        opts_in,
+        &Limits::NONE,
+        &Configuration::default(),
+        |conditions| judge(pod, conditions),
+    )
+}
+
+fn with_conditions<T>(
+    opts_in: bool,
+    limits: &Limits,
+    configuration: &Configuration,
+    ask: impl FnOnce(Conditions<'_>) -> T,
+) -> T {
+    ask(Conditions {
+        namespace: &namespace(opts_in),
+        limits,
+        configuration,
+    })
+}
+
+fn again(pod: &Value, limits: &Limits) -> Again {
+    with_conditions(false, limits, &Configuration::default(), |conditions| {
+        Again::of(pod, conditions)
+    })
 }
 
 #[test]
@@ -105,7 +133,7 @@ fn the_drain_of_another_version_is_to_know() {
     let mut pod = injected();
     let status = &mut pod["metadata"]["annotations"]["drainhook.io/status"];
     *status = json!(status.as_str().unwrap().replace(Status::VERSION, "0.0.1"));
-    let verdict = judge(&pod, &namespace(false), &Configuration::default()).unwrap();
+    let verdict = verdict_of(&pod, false).unwrap();
     assert_eq!(verdict.state, State::Outdated);
     assert!(
         verdict.messages[0].contains("of drainhook 0.0.1"),
@@ -136,11 +164,7 @@ fn a_drain_that_is_no_good_is_taken_back_and_given_anew() {
     let mut pod = as_the_cluster_has_it(injected());
     let header = "/spec/containers/0/lifecycle/preStop/httpGet/httpHeaders/0/value";
     *pod.pointer_mut(header).unwrap() = json!("another");
-    assert!(begins_anew(
-        &pod,
-        &namespace(false),
-        &Configuration::default()
-    ));
+    assert!(again(&pod, &Limits::NONE).begins_anew);
     // The command that is printed reads it as text.
     let bare = crate::cli::uninject_text(&pod.to_string()).unwrap();
     let bare: Value = serde_json::from_str(&bare).unwrap();
@@ -161,10 +185,7 @@ fn one_that_would_get_no_drain_anew_is_not_to_be_replaced() {
     let mut refused = injected();
     refused["metadata"]["annotations"]["drainhook.io/port"] = json!("80");
     for pod in [silent, refused, plain(asks())] {
-        assert!(
-            !begins_anew(&pod, &namespace(false), &Configuration::default()),
-            "{pod:#}"
-        );
+        assert!(!again(&pod, &Limits::NONE).begins_anew, "{pod:#}");
     }
 }
 
@@ -178,12 +199,7 @@ fn one_that_lacks_its_token_is_incomplete() {
 fn one_that_would_be_refused_is_told_why() {
     let mut annotations = asks();
     annotations["drainhook.io/port"] = json!("80");
-    let verdict = judge(
-        &plain(annotations),
-        &namespace(false),
-        &Configuration::default(),
-    );
-    let verdict = verdict.unwrap();
+    let verdict = verdict_of(&plain(annotations), false).unwrap();
     assert_eq!(verdict.state, State::Refused);
     assert!(
         verdict.messages[0].contains("drainhook.io/port"),
@@ -194,7 +210,9 @@ fn one_that_would_be_refused_is_told_why() {
 #[test]
 fn what_the_installation_says_decides_as_in_the_webhook() {
     let judged = |pod: &Value, configuration: &Configuration| {
-        let verdict = judge(pod, &namespace(false), configuration);
+        let verdict = with_conditions(false, &Limits::NONE, configuration, |conditions| {
+            judge(pod, conditions)
+        });
         verdict.unwrap().state
     };
     let usual = Configuration::default();
@@ -229,4 +247,67 @@ fn a_pod_that_cannot_be_judged_is_said_and_is_not_fine() {
         verdict.messages[0].contains("please report it: the patch gives another pod"),
         "{verdict:?}"
     );
+}
+
+fn quota() -> Limits {
+    Limits::of(&[json!({
+        "kind": "ResourceQuota",
+        "metadata": {"name": "team"},
+        "spec": {"hard": {"limits.cpu": "4"}},
+    })])
+}
+
+#[test]
+fn a_pod_that_a_quota_would_refuse_is_told_the_key_and_is_not_to_be_restarted() {
+    let says = |faults: &[String]| {
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains("ResourceQuota \"team\""), "{faults:?}");
+        assert!(
+            faults[0].contains("drainhook.io/cpu-limit: \"50m\""),
+            "{faults:?}"
+        );
+    };
+    let missing = again(&plain(asks()), &quota());
+    says(&missing.refused);
+    let fine = again(&injected(), &quota());
+    says(&fine.refused);
+    says(&fine.refused_as_it_is);
+    assert!(!fine.begins_anew);
+
+    for (state, becomes) in [
+        (State::Missing, State::Refused),
+        (State::Fine, State::RefusedAnew),
+        (State::Broken, State::Broken),
+        (State::Outdated, State::Outdated),
+    ] {
+        let mut verdict = Verdict {
+            state,
+            opted_in_through: Some("pod"),
+            messages: Vec::new(),
+        };
+        verdict.refused_anew(&fine.refused);
+        assert_eq!(verdict.state, becomes);
+        says(&verdict.messages);
+    }
+}
+
+#[test]
+fn one_whose_key_has_been_written_meanwhile_is_refused_only_as_its_template_has_it() {
+    let mut pod = injected();
+    pod["metadata"]["annotations"]["drainhook.io/cpu-limit"] = json!("50m");
+    let again = again(&pod, &quota());
+    assert_eq!(again.refused, Vec::<String>::new());
+    assert_eq!(again.refused_as_it_is.len(), 1);
+    assert!(again.begins_anew);
+}
+
+#[test]
+fn the_drain_with_another_image_is_to_know() {
+    let mut pod = injected();
+    let sidecars = pod["spec"]["containers"].as_array_mut().unwrap();
+    let sidecar = sidecars.iter_mut().find(|one| one["name"] == NAME).unwrap();
+    sidecar["image"] = json!("mirror/shutdown-manager:v0.0.1");
+    let verdict = verdict_of(&pod, false).unwrap();
+    assert_eq!(verdict.state, State::Outdated);
+    assert!(verdict.messages[0].contains(":v0.0.1"), "{verdict:?}");
 }
