@@ -2,6 +2,7 @@
 //! not fight, and no call of the API server fails over any of it.
 
 mod breakage;
+mod latecomer;
 mod owner;
 mod world;
 
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 
 use self::{
     breakage::Breakage,
+    latecomer::Latecomer,
     world::{World, self_managed},
 };
 
@@ -53,14 +55,17 @@ async fn the_ca_rotates_many_times_and_no_call_of_the_api_server_fails() {
 
     let mut authorities = BTreeSet::new();
     let (mut calls, mut failed) = (0, Vec::new());
-    while authorities.len() <= ROTATIONS {
+    let mut latecomer = Latecomer::new(HASTY.overlap);
+    while authorities.len() <= ROTATIONS || latecomer.late == 0 {
         authorities.extend(world.current().await);
+        latecomer.call(&world).await;
         calls += 1;
         if let Err(error) = world.create().await {
             failed.push(error.to_string());
         }
     }
     assert_eq!(failed, Vec::<String>::new(), "of {calls} calls");
+    assert_eq!(latecomer.failed, Vec::<String>::new());
     let leaves = ROTATIONS as u64 * 2;
     for replica in &world.replicas {
         let facts = replica.status.facts();

@@ -50,7 +50,7 @@ pub(super) struct World {
 
 /// A webhook with a certificate of its own.
 pub(super) struct Replica {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     pub(super) status: Status,
     pub(super) handshakes: Arc<AtomicUsize>,
 }
