@@ -126,7 +126,9 @@ async fn until_bound(client: &Client, wanted: &str) {
 
 async fn reloads(server: &Server, result: &str) -> f64 {
     let labels = [("result", result)];
-    server.metric("drainhook_defaults_reloads_total", &labels).await
+    server
+        .metric("drainhook_defaults_reloads_total", &labels)
+        .await
 }
 
 /// The bound of the drain that an answer gives its pod.

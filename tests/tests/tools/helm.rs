@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use drainhook_tests::product;
+
 use super::tool::{command, deployment, example, printed, read, tool};
 
 fn template(helm: &Path, home: &Path) -> Command {
@@ -77,6 +79,39 @@ fn helm_4_takes_it_as_a_plugin_with_arguments() {
         ])
         .output();
     assert!(printed(rendered.unwrap()).contains("image: registry.example/manager:1"));
+}
+
+/// What a plugin says of its failure, Helm 4 does not pass on: `examples/helm-postrenderer` names the
+/// command that tells it.
+#[test]
+fn a_pod_that_is_refused_fails_the_release_of_helm_4_and_check_tells_the_reason() {
+    let Some(helm) = tool("helm") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let plugin = example("helm-postrenderer").join("plugin");
+    let install = command(&helm, &plugin, home.path())
+        .args(["plugin", "install", "."])
+        .output();
+    printed(install.unwrap());
+    let wrong = ["--set", "podAnnotations.drainhook\\.io/quite=3s"];
+    let output = template(&helm, home.path())
+        .args(wrong)
+        .args(["--post-renderer", "drainhook"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+
+    let plain = home.path().join("plain.yaml");
+    let rendered = template(&helm, home.path()).args(wrong).output().unwrap();
+    fs::write(&plain, printed(rendered)).unwrap();
+    let check = Command::new(product::drainhook().unwrap())
+        .arg("check")
+        .arg(&plain)
+        .output()
+        .unwrap();
+    assert_eq!(check.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(said.contains("did you mean drainhook.io/quiet?"), "{said}");
 }
 
 #[test]

@@ -33,19 +33,26 @@ impl Args {
         let manifests = self.input.read()?;
         let installation = self.installation.read(&manifests)?;
         let rewrite = |manifest: &Manifest| rewrite::inject(manifest, &installation);
-        rewrite_all(&manifests, rewrite, self.output, self.quiet)
+        rewrite_all(&manifests, rewrite, self.output, self.quiet, NOBODY_ASKS)
     }
 }
 
-/// Rewrites every manifest, or, where one is refused, none.
+/// What is said where there are pods, and nothing of any of them: silence would pass for success.
+pub(super) const NOBODY_ASKS: &str = "no pod asks for a drain: write drainhook.io/inject: \"true\" into the \
+     annotations of the pod template, or label the namespace";
+
+/// Rewrites every manifest, or, where one is refused, none. Says `nothing` where there are pods, and
+/// there is nothing to be said of any.
 pub(super) fn rewrite_all(
     manifests: &[Manifest],
     rewrite: impl Fn(&Manifest) -> Result<rewrite::Rewritten, Failure>,
     output: OutputArgs,
     quiet: bool,
+    nothing: &str,
 ) -> Result<Exit, Failure> {
     let mut texts = Vec::with_capacity(manifests.len());
     let mut said = Vec::new();
+    let mut pods = 0;
     let mut failure = Failure {
         exit: Exit::Done,
         messages: Vec::new(),
@@ -53,6 +60,7 @@ pub(super) fn rewrite_all(
     for manifest in manifests {
         match rewrite(manifest) {
             Ok(rewritten) => {
+                pods += rewritten.outcomes.len();
                 said.extend(
                     rewritten
                         .outcomes
@@ -72,6 +80,9 @@ pub(super) fn rewrite_all(
         return Err(failure);
     }
     output.write(manifests, &texts)?;
+    if pods > 0 && said.is_empty() {
+        said.push(format!("drainhook: {nothing}"));
+    }
     if !quiet {
         for line in said {
             eprintln!("{line}");

@@ -1,7 +1,7 @@
 //! `drainhook man`: the manual, from the same definitions as `--help`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Command;
 use clap_mangen::Man;
@@ -24,7 +24,10 @@ impl Args {
         let fault = |error: io::Error| Failure::new(Exit::Write, error.to_string());
         match self.directory {
             Some(directory) => {
-                clap_mangen::generate_to(command, &directory).map_err(|error| {
+                let mut command = command.disable_help_subcommand(true);
+                // Names the commands in full: `drainhook-inject`.
+                command.build();
+                pages(&command, &directory).map_err(|error| {
                     Failure::new(Exit::Write, format!("{}: {error}", directory.display()))
                 })?;
                 Ok(Exit::Done)
@@ -36,4 +39,16 @@ impl Args {
             }
         }
     }
+}
+
+/// A page for a command and for each below it. Only the first knows its version, and it is the version
+/// of all of them.
+fn pages(command: &Command, directory: &Path) -> io::Result<()> {
+    for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+        pages(one, directory)?;
+    }
+    Man::new(command.clone())
+        .source(concat!("drainhook ", env!("CARGO_PKG_VERSION")))
+        .generate_to(directory)?;
+    Ok(())
 }

@@ -25,6 +25,15 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         let manifests = self.input.read()?;
-        rewrite_all(&manifests, rewrite::take_back, self.output, self.quiet)
+        rewrite_all(
+            &manifests,
+            rewrite::take_back,
+            self.output,
+            self.quiet,
+            NOBODY_HAS_ONE,
+        )
     }
 }
+
+/// What is said where there are pods, and nothing of any of them.
+const NOBODY_HAS_ONE: &str = "no pod has a drain of drainhook: nothing was taken back";

@@ -209,7 +209,9 @@ fn pods_that_do_not_take_part_are_silent_unless_asked_for() {
         .replace("\"true\"", "\"false\"")
         .replace("drainhook.io/inject", "other");
     let run = piped(&["check"], &text);
-    assert_eq!(run.out, "1 pod, 0 taking part, 0 faults, 0 warnings\n");
+    let (asks, sum) = run.out.split_once('\n').unwrap();
+    assert!(asks.starts_with("no pod asks for a drain: "), "{asks}");
+    assert_eq!(sum, "1 pod, 0 taking part, 0 faults, 0 warnings\n");
     assert!(
         piped(&["check", "--all"], &text)
             .out

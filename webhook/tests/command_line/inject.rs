@@ -51,6 +51,36 @@ fn injecting_twice_changes_nothing_and_says_so() {
     );
 }
 
+/// Else a forgotten annotation would look like success.
+#[test]
+fn where_nobody_asks_for_a_drain_that_is_said_once_with_how_to_ask() {
+    let silent = POD.replace("    drainhook.io/inject: \"true\"\n", "    note: none\n");
+    let two = format!("{silent}---\n{silent}");
+    let run = piped(&["inject"], &two);
+    assert_eq!((run.status, run.out.as_str()), (0, two.as_str()));
+    assert!(
+        run.err.starts_with("drainhook: no pod asks for a drain: ")
+            && run.err.contains("drainhook.io/inject: \"true\"")
+            && run.err.lines().count() == 1,
+        "{}",
+        run.err
+    );
+    let check = piped(&["check"], &two);
+    assert!(
+        check.out.contains("no pod asks for a drain: "),
+        "{}",
+        check.out
+    );
+    let back = piped(&["uninject"], &two);
+    assert!(back.err.contains("no pod has a drain"), "{}", back.err);
+    assert_eq!(piped(&["inject", "--quiet"], &two).err, "");
+    // One that asks is enough, and what has no pods has nobody to ask.
+    let run = piped(&["inject"], &format!("{silent}---\n{POD}"));
+    assert!(!run.err.contains("no pod asks"), "{}", run.err);
+    let none = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    assert_eq!(piped(&["inject"], none).err, "");
+}
+
 /// Each is a whole sentence, and says a thing once.
 #[test]
 fn what_is_left_as_it_is_is_told_with_why() {

@@ -56,6 +56,9 @@ fn the_manual_has_a_page_for_each_command() {
         let page = fs::read_to_string(path.join(format!("drainhook-{command}.1"))).unwrap();
         let name = format!(".SH NAME\ndrainhook\\-{command} \\- ");
         assert!(page.contains(&name), "{page}");
+        let version = concat!("\"drainhook ", env!("CARGO_PKG_VERSION"), "\"");
+        let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+        assert!(title.contains(version), "{title}");
         assert!(page.contains(option), "{command}: no {option} in\n{page}");
         assert!(run.out.contains(&format!("drainhook\\-{command}(1)")));
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Checked, Summary};
+use crate::cli::inject::NOBODY_ASKS;
 use crate::{Change, FoundEnvoy, Setting, Source};
 
 /// Longer values are cut in the text; `--output json` and `inject --diff` have all of them.
@@ -189,6 +190,9 @@ impl Report {
             (0, _) => Ink::Yellow,
             _ => Ink::Red,
         };
+        if pods > 0 && taking_part + faults + warnings == 0 {
+            self.line(NOBODY_ASKS);
+        }
         let line = self.ink(ink, &line);
         self.line(&line);
     }
