@@ -115,7 +115,7 @@ pub(crate) fn reached_inside(ip: IpAddr) -> Option<IpAddr> {
 
 pub(crate) fn socket_path(path: &str) -> Result<AdminAddress, String> {
     if path.starts_with('@') {
-        return Err("is an abstract socket: give the admin a path or a loopback address".into());
+        return Err("is an abstract socket, where a path or a loopback address is needed".into());
     }
     let odd = path.split('/').any(|part| part == ".." || part == ".");
     let unfit = |character: char| character.is_control() || character == ',';
