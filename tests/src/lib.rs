@@ -30,6 +30,7 @@ pub mod interrupt;
 pub mod kubelet;
 pub mod load;
 pub mod managers;
+pub mod measured;
 pub mod namespace;
 pub mod pod;
 pub mod process;
