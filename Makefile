@@ -133,7 +133,7 @@ bench-rollouts: target-musl ## drainhook beside Contour's and Envoy Gateway's ma
 	@$(CARGO) run --quiet --package drainhook-tests --bin managers
 
 .PHONY: soak
-soak: target-musl ## rollouts at random with random faults on nodes; MINUTES=5 SEED=; needs root
+soak: target-musl ## rollouts at random with random faults on nodes; MINUTES=5 SEED=, PLAN=20 prints; needs root
 	@$(CARGO) build --quiet --package drainhook-tests --bins
 	@$(CARGO) run --quiet --package drainhook-tests --bin soak
 

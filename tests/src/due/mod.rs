@@ -18,9 +18,14 @@ pub use settings::Settings;
 /// A drain ends within this of when it is due.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// No drain may end later than this after it was due, however busy the machine is: idle connections would
-/// hold it up for longer. On a machine that has time for it, [`TOLERANCE`] is what counts.
+/// No drain may end later than this after it was due where nobody knows how long it was kept waiting: idle
+/// connections would hold it up for longer.
 pub const LATEST: Duration = Duration::from_secs(20);
+
+/// After a look that took long the sidecar pauses for four times as long, a second at most, so as not to
+/// take Envoy's time: what holds up a look makes the next one later, too.
+const PAUSE: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// So long before its end, whatever is taken down late can make a drain seem to have ended early.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
@@ -68,6 +73,13 @@ pub struct Verdict {
     pub ended: Duration,
     /// How much later than it was the clients may have taken down what they saw in the end.
     pub lag: Duration,
+    /// How long those who drain were kept waiting for a processor while it was decided when it ends; none
+    /// where nobody knows.
+    pub held: Option<Duration>,
+    /// The same after it was due.
+    pub held_since_due: Option<Duration>,
+    /// How much later it may have been due than the clients can see.
+    pub unseen: Duration,
 }
 
 impl Verdict {
@@ -81,22 +93,28 @@ impl Verdict {
         self.seconds_off().abs() <= TOLERANCE.as_secs_f64()
     }
 
-    /// What is wrong with it on a machine of which nothing is known: the drain ended before it was due, as
-    /// far as the clients can tell, or long after.
+    /// The latest that it may have ended after it was due: half a second, and what the machine kept it waiting.
+    pub fn latest(&self) -> Duration {
+        self.held.map_or(LATEST, |held| {
+            TOLERANCE + self.unseen + held + (held * PAUSE).min(LONGEST_PAUSE)
+        })
+    }
+
+    /// What is wrong with it, however busy the machine was: the drain ended before it was due, as far as the
+    /// clients can tell, or later than those who drain were kept waiting.
     pub fn fault(&self) -> Option<String> {
         let off = self.seconds_off();
         let early = (TOLERANCE + self.lag).as_secs_f64();
-        let how = if off < -early {
-            format!("{:.2} s before", -off)
-        } else if off > LATEST.as_secs_f64() {
-            format!("{off:.2} s after")
-        } else {
-            return None;
-        };
         let Self { pod, reason, .. } = self;
-        Some(format!(
-            "the drain of {pod} ended {how} it was due ({reason})"
-        ))
+        let ended = |how: String| format!("the drain of {pod} ended {how} it was due ({reason})");
+        if off < -early {
+            return Some(ended(format!("{:.2} s before", -off)));
+        }
+        let latest = self.latest().as_secs_f64();
+        (off > latest).then(|| {
+            let late = ended(format!("{off:.2} s after"));
+            format!("{late}, and on this machine it had {latest:.2} s")
+        })
     }
 }
 
@@ -137,7 +155,28 @@ pub fn verdict(
         reason,
         ended: since(ended),
         lag,
+        held: None,
+        held_since_due: None,
+        unseen: Duration::ZERO,
     }
+}
+
+/// What is wrong with many drains together: half of them ended more than half a second after they were due
+/// and had not to wait since then. On a busy machine one drain may be excused and all of them are not, since
+/// most waits fall where they hold up nothing.
+pub fn systematically_late(verdicts: &[Verdict]) -> Option<String> {
+    let late = verdicts.iter().map(|it| {
+        let held = it.held_since_due.unwrap_or_default() + it.unseen;
+        it.seconds_off() - held.as_secs_f64()
+    });
+    let mut late: Vec<_> = late.collect();
+    late.sort_by(f64::total_cmp);
+    // The lower one of two in the middle.
+    let median = *late.get(late.len().checked_sub(1)? / 2)?;
+    (median > TOLERANCE.as_secs_f64()).then(|| {
+        let drains = late.len();
+        format!("half of {drains} drains ended {median:.2} s and more after they were due")
+    })
 }
 
 fn due(
@@ -363,29 +402,70 @@ mod tests {
         assert_eq!(due_where_it_ended(9, &[1], &seen), (9, Reason::Requests));
     }
 
-    fn off(due: u64, ended: u64, lag: u64) -> Option<String> {
+    /// What is wrong where it was due and ended at these moments, in milliseconds.
+    fn off(due: u64, ended: u64, lag: u64, held: Option<u64>) -> Option<String> {
         let verdict = Verdict {
-            pod: "it".to_owned(),
-            due: Duration::from_millis(due),
-            reason: Reason::Requests,
-            ended: Duration::from_millis(ended),
             lag: Duration::from_millis(lag),
+            held: held.map(Duration::from_millis),
+            ..judged(due, ended)
         };
         verdict.fault()
     }
 
-    #[test]
-    fn an_end_before_it_was_due_is_a_fault_but_for_what_the_clients_were_late() {
-        assert_eq!(off(9_000, 8_600, 0), None);
-        let early = off(9_000, 8_400, 0).unwrap();
-        assert!(early.contains("0.60 s before it was due"), "{early}");
-        assert_eq!(off(9_000, 8_400, 200), None);
+    fn judged(due: u64, ended: u64) -> Verdict {
+        Verdict {
+            pod: "it".to_owned(),
+            due: Duration::from_millis(due),
+            reason: Reason::Requests,
+            ended: Duration::from_millis(ended),
+            lag: Duration::ZERO,
+            held: None,
+            held_since_due: None,
+            unseen: Duration::ZERO,
+        }
     }
 
     #[test]
-    fn an_end_long_after_it_was_due_is_a_fault() {
-        assert_eq!(off(9_000, 28_000, 0), None);
-        let late = off(9_000, 30_000, 0).unwrap();
+    fn half_of_the_drains_may_not_be_late_without_having_waited() {
+        let late = |held: u64| Verdict {
+            held_since_due: Some(Duration::from_millis(held)),
+            ..judged(9_000, 10_000)
+        };
+        let prompt = judged(9_000, 9_100);
+        assert_eq!(systematically_late(&[]), None);
+        assert_eq!(systematically_late(&[prompt.clone(), late(0)]), None);
+        assert_eq!(systematically_late(&[late(600), late(700)]), None);
+        let said = systematically_late(&[prompt, late(0), late(100)]).unwrap();
+        assert_eq!(
+            said,
+            "half of 3 drains ended 0.90 s and more after they were due"
+        );
+    }
+
+    #[test]
+    fn an_end_before_it_was_due_is_a_fault_but_for_what_the_clients_were_late() {
+        assert_eq!(off(9_000, 8_600, 0, Some(0)), None);
+        let early = off(9_000, 8_400, 0, Some(5_000)).unwrap();
+        assert!(early.contains("0.60 s before it was due"), "{early}");
+        assert_eq!(off(9_000, 8_400, 200, None), None);
+    }
+
+    #[test]
+    fn an_end_half_a_second_after_it_was_due_is_a_fault_but_for_what_the_machine_kept_it_waiting() {
+        assert_eq!(off(9_000, 9_400, 0, Some(0)), None);
+        let late = off(9_000, 10_000, 0, Some(50)).unwrap();
+        assert!(late.contains("1.00 s after it was due"), "{late}");
+        assert!(late.ends_with("it had 0.75 s"), "{late}");
+        assert_eq!(off(9_000, 9_700, 0, Some(50)), None);
+        // Two seconds, and a pause of the longest kind.
+        assert_eq!(off(9_000, 12_400, 0, Some(2_000)), None);
+        assert!(off(9_000, 12_600, 0, Some(2_000)).is_some());
+    }
+
+    #[test]
+    fn where_nobody_knows_how_long_it_was_kept_waiting_an_end_long_after_is_a_fault() {
+        assert_eq!(off(9_000, 28_000, 0, None), None);
+        let late = off(9_000, 30_000, 0, None).unwrap();
         assert!(late.contains("21.00 s after it was due"), "{late}");
     }
 

@@ -152,6 +152,11 @@ impl Mix {
         one_each + self.http2 * (clients::STREAMS + clients::QUICK_HTTP2 as usize)
     }
 
+    /// How many of these take seconds.
+    pub fn long_at_once(&self) -> usize {
+        self.slow + self.stream + self.http2 * clients::STREAMS + self.websocket
+    }
+
     /// How many connections its clients make in a second for no other reason than their habit.
     pub fn connections_a_second(&self) -> f64 {
         (self.short * clients::QUICK as usize) as f64

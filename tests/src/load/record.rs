@@ -46,6 +46,14 @@ impl Kind {
         Kind::Http2Stream,
         Kind::WebSocket,
     ];
+
+    /// Whether it takes seconds.
+    pub fn is_long(self) -> bool {
+        matches!(
+            self,
+            Kind::Slow | Kind::Stream | Kind::Http2Stream | Kind::WebSocket
+        )
+    }
 }
 
 impl fmt::Display for Kind {

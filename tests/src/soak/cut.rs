@@ -33,6 +33,7 @@ pub struct Cut {
     told: Instant,
     killed: Instant,
     over: Instant,
+    long: bool,
 }
 
 impl Cut {
@@ -56,7 +57,14 @@ impl Cut {
             told,
             killed,
             over: over.max(killed),
+            long: false,
         })
+    }
+
+    /// The same where every request was given the time of a short one: only the long sorts may be lost.
+    #[must_use]
+    pub fn of_long_requests(self) -> Self {
+        Self { long: true, ..self }
     }
 
     /// The same where the pod was no longer sent any connections before: it was not ready from this moment on.
@@ -89,12 +97,15 @@ impl Cut {
         );
         let then = request.ended + READING >= self.killed
             && (waits || request.ended <= self.over.max(news) + READING);
-        reached && then
+        reached && then && (!self.long || request.kind.is_long())
     }
 
     /// The most requests that can have been lost by it: what the clients of this mix have in flight at a
     /// time, and the connections that they make until the news has travelled.
     pub fn most(&self, mix: &Mix) -> usize {
+        if self.long {
+            return mix.long_at_once();
+        }
         let news = (self.told + NEWS).saturating_duration_since(self.killed);
         let connections = mix.connections_a_second() * news.as_secs_f64();
         mix.at_once() + connections.ceil() as usize
@@ -116,26 +127,42 @@ mod tests {
 
     /// Told to end at 0 s, killed at 8 s, over at 9 s.
     fn hit(endpoint: u8, sent: i32, ended: i32, failure: Failure) -> bool {
+        let (cut, told) = cut_and_told();
+        cut.hit(&request(Kind::Slow, told, (endpoint, sent, ended), failure))
+    }
+
+    fn cut_and_told() -> (Cut, Instant) {
         let told = Instant::now() + Duration::from_secs(100);
-        let at = |tenths: i32| match u64::try_from(tenths) {
-            Ok(after) => told + Duration::from_millis(after * 100),
-            Err(_) => told - Duration::from_millis(u64::from(tenths.unsigned_abs()) * 100),
-        };
         let cut = Cut {
             pod: "it".to_owned(),
             address: address(POD),
             service: address(SERVICE),
             told,
-            killed: at(80),
-            over: at(90),
+            killed: told + Duration::from_secs(8),
+            over: told + Duration::from_secs(9),
+            long: false,
         };
-        cut.hit(&Request {
-            kind: Kind::Slow,
+        (cut, told)
+    }
+
+    /// A request that was sent to an endpoint and ended at these tenths of a second.
+    fn request(
+        kind: Kind,
+        told: Instant,
+        (endpoint, sent, ended): (u8, i32, i32),
+        failure: Failure,
+    ) -> Request {
+        let at = |tenths: i32| match u64::try_from(tenths) {
+            Ok(after) => told + Duration::from_millis(after * 100),
+            Err(_) => told - Duration::from_millis(u64::from(tenths.unsigned_abs()) * 100),
+        };
+        Request {
+            kind,
             endpoint: Some(address(endpoint)),
             sent: at(sent),
             ended: at(ended),
             outcome: Outcome::Failed(failure),
-        })
+        }
     }
 
     fn broken() -> Failure {
@@ -153,6 +180,15 @@ mod tests {
         assert!(!hit(POD, 50, 70, broken()));
         assert!(!hit(POD, 95, 96, broken()));
         assert!(!hit(SERVICE, 10, 70, broken()));
+    }
+
+    #[test]
+    fn a_short_request_is_not_excused_where_only_long_ones_may_be_lost() {
+        let (cut, told) = cut_and_told();
+        let cut = cut.of_long_requests();
+        let hit = |kind| cut.hit(&request(kind, told, (POD, 50, 85), broken()));
+        assert!(hit(Kind::Slow) && hit(Kind::Http2Stream));
+        assert!(!hit(Kind::Short) && !hit(Kind::KeepAlive) && !hit(Kind::Http2));
     }
 
     #[test]
@@ -184,11 +220,13 @@ mod tests {
                 told,
                 killed,
                 over: killed,
+                long: false,
             }
         };
         let mix = Mix::small();
         assert_eq!(cut(5).most(&mix), mix.at_once());
         assert_eq!(cut(60).most(&mix), mix.at_once());
+        assert_eq!(cut(0).of_long_requests().most(&mix), mix.long_at_once());
         let a_second = mix.connections_a_second() as usize;
         assert_eq!(cut(3).most(&mix), mix.at_once() + 2 * a_second);
     }

@@ -58,6 +58,8 @@ pub enum End {
     Deletion,
     /// One pod is deleted twice.
     DeletionTwice,
+    /// One pod is deleted with a grace period that is shorter than the longest requests.
+    DeletionInAHurry,
     /// One pod is evicted.
     Eviction,
     /// There is one pod less, and then as many as before.
@@ -71,6 +73,14 @@ pub enum Fault {
     None,
     /// The sidecar of a pod is killed before it is to end, and is back when it is.
     SidecarKilledBefore,
+    /// The same by the kernel, which gives it no more memory.
+    SidecarOutOfMemoryBefore,
+    /// It hangs until its liveness probe has it restarted, and is back before its pod is to end.
+    SidecarProbeFails,
+    /// The application beside Envoy hangs until its own probe has it restarted: that drains nobody.
+    ApplicationProbeFails,
+    /// The webhook is replaced by another replica while pods are made.
+    WebhookRolled,
     /// The sidecar hangs for `length`, `after` the deletion of its pod.
     SidecarHangs {
         /// Since the deletion.
@@ -90,9 +100,19 @@ pub enum Fault {
         /// How long.
         length: Duration,
     },
+    /// All Envoys and sidecars get next to no processor for `length`.
+    Throttled {
+        /// How long.
+        length: Duration,
+    },
     /// The sidecar is killed while it drains. The kubelet takes the broken hook for its end and stops
     /// Envoy at once, so that what is in flight there at that moment is lost, and nothing else.
     SidecarKilledInDrain {
+        /// Since the deletion.
+        after: Duration,
+    },
+    /// The same by the kernel, which gives it no more memory.
+    SidecarOutOfMemoryInDrain {
         /// Since the deletion.
         after: Duration,
     },
@@ -108,7 +128,9 @@ impl Fault {
     pub fn cuts(self) -> bool {
         matches!(
             self,
-            Fault::SidecarKilledInDrain { .. } | Fault::EnvoyKilledInDrain { .. }
+            Fault::SidecarKilledInDrain { .. }
+                | Fault::SidecarOutOfMemoryInDrain { .. }
+                | Fault::EnvoyKilledInDrain { .. }
         )
     }
 }
@@ -135,16 +157,27 @@ impl Rounds {
 
     fn fault(&mut self) -> Fault {
         let after = self.seconds(INTO_THE_DRAIN);
-        let length = self.seconds(HANG);
-        match self.rng.u8(0..14) {
-            0..=3 => Fault::None,
-            4..=5 => Fault::SidecarKilledBefore,
-            6..=7 => Fault::SidecarHangs { after, length },
-            8..=9 => Fault::EnvoyHangs { after, length },
-            10..=11 => Fault::CoresBusy {
-                length: self.seconds(BUSY),
+        let hang = self.seconds(HANG);
+        let length = self.seconds(BUSY);
+        match self.rng.u8(0..24) {
+            0..=4 => Fault::None,
+            5..=6 => Fault::SidecarKilledBefore,
+            7 => Fault::SidecarOutOfMemoryBefore,
+            8 => Fault::SidecarProbeFails,
+            9 => Fault::ApplicationProbeFails,
+            10..=11 => Fault::WebhookRolled,
+            12..=13 => Fault::SidecarHangs {
+                after,
+                length: hang,
             },
-            12 => Fault::SidecarKilledInDrain { after },
+            14..=15 => Fault::EnvoyHangs {
+                after,
+                length: hang,
+            },
+            16..=17 => Fault::CoresBusy { length },
+            18..=19 => Fault::Throttled { length },
+            20..=21 => Fault::SidecarKilledInDrain { after },
+            22 => Fault::SidecarOutOfMemoryInDrain { after },
             _ => Fault::EnvoyKilledInDrain { after },
         }
     }
@@ -162,13 +195,14 @@ impl Iterator for Rounds {
             4 => Shape::RegularContainer,
             _ => Shape::TwoEnvoys,
         };
-        let end = match self.rng.u8(0..12) {
+        let end = match self.rng.u8(0..13) {
             0..=4 => End::Rollout,
             5 => End::RolloutTwice,
             6..=7 => End::RolloutUndone,
             8 => End::Deletion,
             9 => End::DeletionTwice,
-            10 => End::Eviction,
+            10 => End::DeletionInAHurry,
+            11 => End::Eviction,
             _ => End::Scaling,
         };
         let fault = self.fault();
@@ -183,47 +217,79 @@ impl Iterator for Rounds {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = match self.end {
-            End::Rollout => "rollout",
-            End::RolloutTwice => "rollout twice",
-            End::RolloutUndone => "rollout undone",
-            End::Deletion => "deletion",
-            End::DeletionTwice => "deletion twice",
-            End::Eviction => "eviction",
-            End::Scaling => "scaling",
-        };
-        let shape = match self.shape {
+        let Self { shape, end, .. } = self;
+        match end {
+            End::Rollout | End::RolloutTwice | End::RolloutUndone => write!(f, "{end} to {shape}"),
+            _ => write!(f, "{end}"),
+        }?;
+        match self.fault {
+            Fault::None => Ok(()),
+            fault => write!(f, ", {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Shape::Plain => "plain",
             Shape::BesideItsApplication => "beside its application",
             Shape::AdminOnASocket => "admin on a socket",
             Shape::RegularContainer => "regular container",
             Shape::TwoEnvoys => "two Envoys",
+        })
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Rollout => "rollout",
+            End::RolloutTwice => "rollout twice",
+            End::RolloutUndone => "rollout undone",
+            End::Deletion => "deletion",
+            End::DeletionTwice => "deletion twice",
+            End::DeletionInAHurry => "deletion in a hurry",
+            End::Eviction => "eviction",
+            End::Scaling => "scaling",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Fault::None => "nothing",
+            Fault::SidecarKilledBefore => "a sidecar killed before",
+            Fault::SidecarOutOfMemoryBefore => "a sidecar out of memory before",
+            Fault::SidecarProbeFails => "a sidecar restarted by its probe before",
+            Fault::ApplicationProbeFails => "an application restarted by its probe before",
+            Fault::WebhookRolled => "the webhook rolled",
+            Fault::SidecarHangs { .. } => "a sidecar hangs",
+            Fault::EnvoyHangs { .. } => "an Envoy hangs",
+            Fault::CoresBusy { .. } => "all cores busy",
+            Fault::Throttled { .. } => "all pods throttled",
+            Fault::SidecarKilledInDrain { .. } => "a sidecar killed",
+            Fault::SidecarOutOfMemoryInDrain { .. } => "a sidecar out of memory",
+            Fault::EnvoyKilledInDrain { .. } => "an Envoy killed",
         };
-        match self.end {
-            End::Rollout | End::RolloutTwice | End::RolloutUndone => write!(f, "{end} to {shape}")?,
-            End::Deletion | End::DeletionTwice | End::Eviction | End::Scaling => {
-                f.write_str(end)?
-            }
+        f.write_str(what)?;
+        match self {
+            Fault::SidecarHangs { length, .. }
+            | Fault::EnvoyHangs { length, .. }
+            | Fault::CoresBusy { length }
+            | Fault::Throttled { length } => write!(f, " for {:.1} s", length.as_secs_f64())?,
+            _ => {}
         }
-        let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
-        match self.fault {
-            Fault::None => Ok(()),
-            Fault::SidecarKilledBefore => f.write_str(", a sidecar killed before"),
-            Fault::SidecarHangs { after, length } => {
-                let (after, length) = (seconds(after), seconds(length));
-                write!(f, ", a sidecar hangs for {length} after {after}")
+        match self {
+            Fault::SidecarHangs { after, .. }
+            | Fault::EnvoyHangs { after, .. }
+            | Fault::SidecarKilledInDrain { after }
+            | Fault::SidecarOutOfMemoryInDrain { after }
+            | Fault::EnvoyKilledInDrain { after } => {
+                write!(f, " after {:.1} s", after.as_secs_f64())
             }
-            Fault::EnvoyHangs { after, length } => {
-                let (after, length) = (seconds(after), seconds(length));
-                write!(f, ", an Envoy hangs for {length} after {after}")
-            }
-            Fault::CoresBusy { length } => write!(f, ", all cores busy for {}", seconds(length)),
-            Fault::SidecarKilledInDrain { after } => {
-                write!(f, ", a sidecar killed after {}", seconds(after))
-            }
-            Fault::EnvoyKilledInDrain { after } => {
-                write!(f, ", an Envoy killed after {}", seconds(after))
-            }
+            _ => Ok(()),
         }
     }
 }
@@ -253,13 +319,20 @@ mod tests {
             "to beside its application",
             "deletion,",
             "deletion twice",
+            "deletion in a hurry",
             "eviction",
             "scaling",
             "a sidecar killed before",
+            "a sidecar out of memory before",
+            "a sidecar restarted by its probe before",
+            "an application restarted by its probe before",
+            "the webhook rolled",
             "a sidecar hangs for",
             "an Envoy hangs for",
-            "all cores busy",
+            "all cores busy for",
+            "all pods throttled for",
             "a sidecar killed after",
+            "a sidecar out of memory after",
             "an Envoy killed after",
         ] {
             assert!(lines.iter().any(|line| line.contains(part)), "{part}");

@@ -1,13 +1,24 @@
 //! What happens to a container without being asked for: signals, and the memory that it takes.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::ContainerStatus;
 use rustix::{
     io::Errno,
     process::{Pid, Signal, kill_process},
 };
+
+/// Takes memory in a cgroup until the kernel looks for somebody to kill.
+const HOG: &str = r#"echo $$ >"$1/cgroup.procs" && head -c 200M /dev/zero | tail >/dev/null"#;
+
+/// So many of them one after the other, at most.
+const HOGS: usize = 10;
 
 /// A running container, by its processes. They are found by their cgroup, which is called after the
 /// container.
@@ -24,6 +35,22 @@ pub struct Memory {
     pub resident: u64,
     /// Each page divided among all who have it (Pss): added up, this is what is really taken.
     pub share: u64,
+}
+
+/// How a container was held to its CPU limit, by its cgroup's own account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttled {
+    /// In how many periods.
+    pub periods: u64,
+    /// For how long altogether.
+    pub time: Duration,
+}
+
+/// A CPU limit of a container that lasts until it is dropped.
+#[derive(Debug)]
+pub struct CpuLimit {
+    file: PathBuf,
+    before: String,
 }
 
 impl Container {
@@ -88,11 +115,70 @@ impl Container {
         })
     }
 
+    /// How it was held to its CPU limit so far.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn throttled(&self) -> Result<Throttled> {
+        Ok(Throttled::read(&self.cgroup("cpu")?))
+    }
+
+    /// How its pod was held to the limit that all of its containers have together.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pods_throttled(&self) -> Result<Throttled> {
+        let cgroup = self.cgroup("cpu")?;
+        let pod = cgroup.parent();
+        let pod = pod.with_context(|| format!("{} is in no pod", cgroup.display()))?;
+        Ok(Throttled::read(pod))
+    }
+
+    /// Lets it have so many microseconds of a processor in each tenth of a second, until what is returned is
+    /// dropped.
+    ///
+    /// # Errors
+    /// When it has ended, or the kernel refuses.
+    pub fn limit_cpu(&self, quota: u32) -> Result<CpuLimit> {
+        let cgroup = self.cgroup("cpu")?;
+        let (file, value) = match cgroup.join("cpu.max") {
+            file if file.exists() => (file, format!("{quota} 100000")),
+            _ => (cgroup.join("cpu.cfs_quota_us"), quota.to_string()),
+        };
+        let what = || format!("limit the CPU of {} by {}", self.name, file.display());
+        let before = fs::read_to_string(&file).with_context(what)?;
+        fs::write(&file, value).with_context(what)?;
+        Ok(CpuLimit { file, before })
+    }
+
+    /// Lets a process of this machine take all the memory that it may have, until the kernel kills it.
+    ///
+    /// The kernel kills the one of the two that it likes least, which a pod's container is by a little: where
+    /// the other was killed, it is tried again.
+    ///
+    /// # Errors
+    /// When it has ended, or outlives whoever takes its memory.
+    pub fn run_out_of_memory(&self) -> Result<()> {
+        let cgroup = self.cgroup("memory")?;
+        for _ in 0..HOGS {
+            let mut hog = Command::new("sh");
+            // It is killed in its turn.
+            hog.args(["-c", HOG, "hog"]).arg(&cgroup);
+            hog.stderr(Stdio::null()).status()?;
+            // With its last process, the kubelet may take the directory away.
+            let left = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+            if left.trim().is_empty() {
+                return Ok(());
+            }
+        }
+        bail!("{} outlives whoever takes its memory", self.name)
+    }
+
     /// Where its cgroup of a controller is on this machine, such as that of `memory`.
     ///
     /// # Errors
     /// When it has none.
-    pub fn cgroup(&self, controller: &str) -> Result<std::path::PathBuf> {
+    pub fn cgroup(&self, controller: &str) -> Result<PathBuf> {
         let pid = self.processes().into_iter().next();
         let pid = pid.with_context(|| format!("{} has no process", self.name))?;
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
@@ -111,6 +197,35 @@ impl Container {
             })
             .filter(|path| path.is_dir())
             .with_context(|| format!("{} has no cgroup of {controller}:\n{text}", self.name))
+    }
+}
+
+impl Drop for CpuLimit {
+    fn drop(&mut self) {
+        // With the container its cgroup may be gone.
+        let _ = fs::write(&self.file, self.before.trim());
+    }
+}
+
+impl Throttled {
+    /// Of one cgroup, of version 1 or 2; nothing where it is gone or has no limit.
+    fn read(cgroup: &Path) -> Self {
+        let text = fs::read_to_string(cgroup.join("cpu.stat")).unwrap_or_default();
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Self {
+        let figure = |name: &str| {
+            let mut words = text.lines().filter_map(|line| line.split_once(' '));
+            let (_, figure) = words.find(|(word, _)| *word == name)?;
+            figure.trim().parse().ok()
+        };
+        let time = figure("throttled_time").map(Duration::from_nanos);
+        let time = time.or_else(|| figure("throttled_usec").map(Duration::from_micros));
+        Self {
+            periods: figure("nr_throttled").unwrap_or_default(),
+            time: time.unwrap_or_default(),
+        }
     }
 }
 
@@ -145,6 +260,19 @@ fn figure(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cgroup_tells_how_it_was_throttled_in_either_version() {
+        let first = "nr_periods 9\nnr_throttled 4\nthrottled_time 2500000\nnr_bursts 0\n";
+        let second = "usage_usec 7\nnr_periods 9\nnr_throttled 4\nthrottled_usec 2500\n";
+        let throttled = Throttled {
+            periods: 4,
+            time: Duration::from_micros(2_500),
+        };
+        assert_eq!(Throttled::parse(first), throttled);
+        assert_eq!(Throttled::parse(second), throttled);
+        assert_eq!(Throttled::parse("usage_usec 7\n"), Throttled::default());
+    }
 
     #[test]
     fn a_process_has_at_most_its_share_of_what_it_has_resident() {

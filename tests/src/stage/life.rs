@@ -6,10 +6,11 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, Pod},
+    api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
     jiff::Timestamp,
 };
 
+use super::Waits;
 use crate::{
     due::{self, Settings, Verdict},
     load::Record,
@@ -18,6 +19,10 @@ use crate::{
 
 /// The sidecar's container.
 pub(super) const SIDECAR: &str = "shutdown-manager";
+
+/// So long before a drain is due begins what decides when it ends: the last arrival (`quiet` before, 2 s), and
+/// the pause of the sidecar before the look that saw it (1 s at most).
+const DECIDING: Duration = Duration::from_secs(3);
 
 /// The life of a pod, as far as it has come.
 #[derive(Clone, Debug)]
@@ -38,6 +43,8 @@ pub struct Life {
     pub ready: Vec<(Instant, bool)>,
     /// What the sidecar has logged, all its restarts together.
     pub log: Vec<String>,
+    /// What the kernel kept its drain waiting for.
+    pub waits: Waits,
     /// Of how many of its sidecar's processes the log is still being read.
     pub(super) reading: usize,
 }
@@ -54,6 +61,7 @@ impl Life {
             over: None,
             ready: Vec::new(),
             log: Vec::new(),
+            waits: Waits::default(),
             reading: 0,
         }
     }
@@ -101,9 +109,15 @@ impl Life {
     /// When a container of it had ended, by the node's clock, which counts whole seconds: not later.
     pub fn ended_by(&self, container: &str) -> Option<Instant> {
         let state = self.container(container)?.state.as_ref()?;
-        let finished = state.terminated.as_ref()?.finished_at.as_ref()?;
-        let seconds = u64::try_from(finished.0.as_second()).ok()?;
-        instant(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds + 1))
+        second_after(state.terminated.as_ref()?)
+    }
+
+    /// When a container of it had ended before it was started again, as [`Life::ended_by`], and with which
+    /// exit code.
+    pub fn last_ended_by(&self, container: &str) -> Option<(Instant, i32)> {
+        let state = self.container(container)?.last_state.as_ref()?;
+        let ended = state.terminated.as_ref()?;
+        Some((second_after(ended)?, ended.exit_code))
     }
 
     /// Where it stands, in a line.
@@ -155,13 +169,13 @@ impl Life {
         self.ready.iter().any(|(_, ready)| *ready)
     }
 
-    /// How long it was not ready between two times at which it was.
-    pub fn unready(&self) -> Duration {
-        let changes = self.ready.windows(2);
-        changes
-            .filter(|pair| !pair[0].1 && pair[1].1 && pair[0].0 > self.ready[0].0)
-            .map(|pair| pair[1].0.saturating_duration_since(pair[0].0))
-            .sum()
+    /// From when until when it was not ready, each time between two at which it was. The kubelet tells of
+    /// what it sees when it looks; what is over by then was never told.
+    pub fn unready(&self) -> Vec<(Instant, Instant)> {
+        let served = self.ready.iter().skip_while(|(_, ready)| !ready);
+        let changes: Vec<_> = served.collect();
+        let pairs = changes.windows(2).filter(|pair| !pair[0].1 && pair[1].1);
+        pairs.map(|pair| (pair[0].0, pair[1].0)).collect()
     }
 
     /// Whether its drain ended when it was due, by what the clients saw; none where it had none.
@@ -169,14 +183,15 @@ impl Life {
         let endpoint = SocketAddr::new(self.address()?, traffic);
         let settings = self.settings()?;
         let (asked, over) = (self.asked?, self.over?);
-        Some(due::verdict(
-            self.name(),
-            endpoint,
-            asked,
-            over,
-            record,
-            &settings,
-        ))
+        let mut verdict = due::verdict(self.name(), endpoint, asked, over, record, &settings);
+        let deciding = (asked + verdict.due).checked_sub(DECIDING).unwrap_or(asked);
+        verdict.held = self.waits.between(deciding.max(asked), over);
+        verdict.held_since_due = self.waits.between((asked + verdict.due).min(over), over);
+        // Behind the first Envoy each request may be a new connection, which the clients do not see.
+        if self.container("inner").is_some() {
+            verdict.unseen = settings.quiet.saturating_sub(settings.idle_quiet);
+        }
+        Some(verdict)
     }
 
     fn settings(&self) -> Option<Settings> {
@@ -184,6 +199,12 @@ impl Life {
         let spec: PodSpec = serde_json::from_value(spec).ok()?;
         Settings::of(&spec)
     }
+}
+
+fn second_after(ended: &ContainerStateTerminated) -> Option<Instant> {
+    let finished = ended.finished_at.as_ref()?;
+    let seconds = u64::try_from(finished.0.as_second()).ok()?;
+    instant(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds + 1))
 }
 
 /// A moment by the system's clock.

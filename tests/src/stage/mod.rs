@@ -10,26 +10,33 @@ mod container;
 mod deployed;
 mod life;
 mod memory;
+mod waits;
 mod witness;
 
 use std::{
+    mem::replace,
     process::Command,
     sync::{
         LazyLock,
         atomic::{AtomicU16, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
-use tokio::{runtime::Runtime, sync::OnceCell};
+use tokio::{
+    runtime::Runtime,
+    sync::{Mutex, OnceCell},
+};
 
 pub use balancer::NodeBalancer;
-pub use container::{Container, Memory};
+pub use container::{Container, CpuLimit, Memory, Throttled};
 pub use deployed::Deployed;
 pub use life::Life;
 pub use memory::MemoryWatch;
+pub use waits::Waits;
 pub use witness::Witness;
 
 use crate::{
@@ -48,9 +55,17 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 pub struct Stage {
     cluster: &'static Cluster,
     images: Images,
-    // Keeps the webhook running.
-    _webhook: Replica,
+    webhook: Mutex<Webhook>,
 }
+
+/// The webhook, of which one replica runs.
+struct Webhook {
+    installation: Installation<'static>,
+    replica: Replica,
+}
+
+/// A replica that was told to end does so within this: it waits for the API server to hear of it.
+const WEBHOOK_ENDS: Duration = Duration::from_secs(60);
 
 /// Plays a test on the stage that all tests of this process share. Where there is no root it is
 /// skipped, which in CI is a failure.
@@ -92,14 +107,16 @@ impl Stage {
         }
         let mut installation =
             Installation::apply(cluster, cluster.network(), &["imageChoice=allow"]).await?;
-        let webhook = installation.replica().await?;
-        installation.publish(&[&webhook]).await?;
+        let replica = installation.replica().await?;
+        installation.publish(&[&replica]).await?;
         let stage = Self {
             cluster,
             images,
-            _webhook: webhook,
+            webhook: Mutex::new(Webhook {
+                installation,
+                replica,
+            }),
         };
-        Box::leak(Box::new(installation));
         stage.start_application().await?;
         Ok(stage)
     }
@@ -112,6 +129,26 @@ impl Stage {
     /// What its nodes have.
     pub fn images(&self) -> &Images {
         &self.images
+    }
+
+    /// Replaces the webhook's replica by another, as a rollout does: the new one is ready and published
+    /// before the old one is told to end.
+    ///
+    /// # Errors
+    /// When the new one does not become ready, or the old one does not end in good order.
+    pub async fn roll_webhook(&self) -> Result<()> {
+        let mut webhook = self.webhook.lock().await;
+        let Webhook {
+            installation,
+            replica,
+        } = &mut *webhook;
+        let successor = installation.replica().await?;
+        installation.publish(&[&successor]).await?;
+        let mut old = replace(replica, successor);
+        old.process.terminate()?;
+        let status = old.process.wait(WEBHOOK_ENDS).await?;
+        ensure!(status.success(), "the webhook's replica ended: {status}");
+        Ok(())
     }
 
     async fn start_application(&self) -> Result<()> {

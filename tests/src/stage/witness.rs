@@ -20,7 +20,10 @@ use kube::{
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-use super::life::{Life, SIDECAR, instant};
+use super::{
+    life::{Life, SIDECAR, instant},
+    waits,
+};
 use crate::{cluster::Cluster, gateway::is_ready};
 
 /// Before a log whose stream broke off is asked for again.
@@ -34,7 +37,7 @@ pub struct Witness {
 }
 
 /// By the pods' uid.
-type Lives = Arc<Mutex<BTreeMap<String, Life>>>;
+pub(super) type Lives = Arc<Mutex<BTreeMap<String, Life>>>;
 
 impl Witness {
     /// Begins to watch the pods with the label `app: gateway` in a namespace.
@@ -83,7 +86,7 @@ impl Drop for Witness {
     }
 }
 
-fn locked(lives: &Lives) -> MutexGuard<'_, BTreeMap<String, Life>> {
+pub(super) fn locked(lives: &Lives) -> MutexGuard<'_, BTreeMap<String, Life>> {
     lives.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -131,15 +134,17 @@ fn gone_unseen(lives: &Lives, listed: &BTreeSet<String>) {
     }
 }
 
-fn seen(lives: &Lives, pod: Pod) {
+fn seen(all: &Lives, pod: Pod) {
     let now = Instant::now();
     let uid = pod.metadata.uid.clone().unwrap_or_default();
-    let mut lives = locked(lives);
+    let mut lives = locked(all);
     let life = lives.entry(uid).or_insert_with(|| Life::of(pod.clone()));
     if let Some(end) = &pod.metadata.deletion_timestamp {
-        life.deleted.get_or_insert(now);
         // At the very end it is set to the present.
         life.grace_ends.get_or_insert(end.0);
+        if life.deleted.replace(life.deleted.unwrap_or(now)).is_none() {
+            tokio::spawn(waits::follow(Life::of(pod.clone()), Arc::clone(all)));
+        }
     }
     let ready = is_ready(&pod);
     if life.ready.last().is_none_or(|(_, last)| *last != ready) {

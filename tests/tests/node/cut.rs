@@ -5,6 +5,7 @@ use std::time::Instant;
 use drainhook_tests::{
     gateway::Gateway,
     load::{Mix, Record},
+    measured::measured,
     soak::{Cut, NEWS},
     stage::{Container, Deployed, Life, Scene},
     wait::until,
@@ -48,10 +49,10 @@ pub(crate) async fn strike_in_a_drain(
     let cut = Cut::new(&gateway, &life, killed).unwrap();
     let lost = only_cut(&record, &cut, cut.most(&Mix::small()));
     let ended = life.ended_by("envoy").unwrap();
-    println!(
-        "{lost} requests lost; Envoy ended within {:.1?}",
-        ended.saturating_duration_since(killed)
-    );
+    let within = ended.saturating_duration_since(killed);
+    measured(format_args!(
+        "{lost} requests lost; Envoy ended within {within:.1?}"
+    ));
     life
 }
 

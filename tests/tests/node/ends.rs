@@ -3,11 +3,7 @@
 use std::time::{Duration, Instant};
 
 use drainhook_tests::{
-    cluster::Cordon,
-    gateway::Gateway,
-    load::{Kind, Mix},
-    soak::Cut,
-    stage::play,
+    cluster::Cordon, gateway::Gateway, load::Mix, measured::measured, soak::Cut, stage::play,
     wait::until,
 };
 use kube::api::EvictParams;
@@ -94,17 +90,9 @@ fn a_short_grace_period_at_deletion_costs_only_requests_that_are_longer() {
         // Each request that is lost was given all of the grace period: it was in flight in that pod when
         // that was over, and of a kind that takes so long.
         let over = asked + Duration::from_secs(u64::from(GRACE));
-        let cut = Cut::new(&gateway, &life, over).unwrap();
-        let long = [Kind::Slow, Kind::Stream, Kind::Http2Stream, Kind::WebSocket];
-        let lost = only_cut(
-            &record,
-            &cut,
-            mix.slow + mix.stream + 2 * mix.http2 + mix.websocket,
-        );
-        let mut short = record.failures();
-        let short = short.find(|(request, _)| !long.contains(&request.kind));
-        assert_eq!(short.map(|(request, _)| request.kind), None);
-        println!("{lost} requests lost");
+        let cut = Cut::new(&gateway, &life, over).unwrap().of_long_requests();
+        let lost = only_cut(&record, &cut, cut.most(&mix));
+        measured(format_args!("{lost} requests lost"));
         // The drain was asked for, and cut short by Kubernetes.
         assert!(life.asked.is_some(), "{}", life.describe());
     });

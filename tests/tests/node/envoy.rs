@@ -1,12 +1,16 @@
 //! What happens to Envoy, or to the application beside it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use drainhook_tests::{
     bootstrap::Bootstrap,
     gateway::Gateway,
     load::Mix,
-    stage::{Deployed, play},
+    measured::measured,
+    stage::{Deployed, Life, play},
     wait::until,
 };
 use rustix::process::Signal;
@@ -16,6 +20,10 @@ use crate::{cut::kill_in_a_drain, judgement};
 
 /// The grace period that the pods had before they were injected, in seconds.
 const GRACE: u64 = 5;
+
+/// A bound of the drain, and so a grace period of the pod, which is longer than anything takes here, and
+/// shorter than these tests wait for it.
+const LONG: &str = "130s";
 
 #[test]
 fn an_application_that_its_probe_restarts_drains_nobody() {
@@ -46,13 +54,23 @@ fn an_envoy_that_hangs_is_killed_after_its_own_grace_period_and_not_the_pods() {
             template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
             template["spec"]["containers"][0]["livenessProbe"] = strict("/ready", 8002);
         });
+        let gateway = gateway.annotation("drain-timeout", LONG);
         let gateway = scene.put_up(gateway).await.unwrap();
         let pod = gateway.a_pod().await.unwrap();
-        let spec = gateway.life(&pod).unwrap().pod.spec.unwrap();
-        assert!(spec.termination_grace_period_seconds > Some(300));
         hang(&gateway, &pod, "envoy");
-        // This waits for less than the pod's grace period.
         until_restarted(&gateway, &pod, "envoy").await;
+        let life = gateway.life(&pod).unwrap();
+        // It was killed after it was asked in vain, which is when both grace periods began.
+        let (ended, code) = life.last_ended_by("envoy").unwrap();
+        assert_eq!(code, 137, "{}", life.describe());
+        let took = ended.saturating_duration_since(life.asked.expect("its hook was called"));
+        let (own, pods) = (Duration::from_secs(GRACE), grace_period(&life));
+        assert!(pods > 20 * own, "{pods:?} and {own:?} are too much alike");
+        assert!(took >= own, "{took:?} after it was asked");
+        assert!(took < pods, "{took:?} after it was asked");
+        measured(format_args!(
+            "ended {took:.1?} after it was asked; it had {own:?}, its pod {pods:?}"
+        ));
         // The drain that the probe's kill has asked for says nothing to the new process.
         serves_as_if_nothing_had_happened(&gateway).await;
     });
@@ -75,7 +93,9 @@ fn a_pod_whose_envoy_does_not_start_is_not_held() {
         let gateway = Gateway::new().replicas(1).edit(|template| {
             template["spec"]["containers"][0]["args"] = json!(["--config-yaml", "{"]);
         });
-        let gateway = gateway.annotation("admin", "9901");
+        let gateway = gateway
+            .annotation("admin", "9901")
+            .annotation("drain-timeout", LONG);
         let gateway = scene.begin(gateway).await.unwrap();
         let fails = async || {
             let lives = gateway.lives();
@@ -85,9 +105,8 @@ fn a_pod_whose_envoy_does_not_start_is_not_held() {
         };
         let pod = until("Envoy fails to start", fails).await.unwrap();
         gateway.delete(&pod, None).await.unwrap();
-        // This waits for less than the pod's grace period.
         let life = gateway.until_gone(&pod).await.unwrap();
-        println!("gone after {:?}", life.took().unwrap());
+        ended_before_its_grace_period(&life);
     });
 }
 
@@ -98,6 +117,7 @@ fn a_pod_whose_envoy_waits_for_its_control_plane_is_not_held() {
             let bootstrap = waits_for_its_control_plane().to_string();
             template["spec"]["containers"][0]["args"] = json!(["--config-yaml", bootstrap]);
         });
+        let gateway = gateway.annotation("drain-timeout", LONG);
         let gateway = scene.begin(gateway).await.unwrap();
         let runs = async || {
             let lives = gateway.lives();
@@ -107,11 +127,10 @@ fn a_pod_whose_envoy_waits_for_its_control_plane_is_not_held() {
         };
         let pod = until("Envoy runs", runs).await.unwrap();
         gateway.delete(&pod, None).await.unwrap();
-        // This waits for less than the pod's grace period.
         let life = gateway.until_gone(&pod).await.unwrap();
         assert!(!life.has_served());
         assert!(life.asked.is_some(), "{}", life.describe());
-        println!("gone after {:?}", life.took().unwrap());
+        ended_before_its_grace_period(&life);
     });
 }
 
@@ -122,14 +141,24 @@ fn a_gateway_that_gets_hardly_any_cpu_loses_nothing() {
             .annotation("cpu-limit", "10m")
             .edit(|template| {
                 let envoy = &mut template["spec"]["containers"][0];
-                envoy["resources"]["limits"] = json!({ "cpu": "200m" });
+                envoy["resources"]["limits"] = json!({ "cpu": "50m" });
             });
         let gateway = scene.put_up(throttled).await.unwrap();
         let traffic = gateway.load(Mix::small()).await.unwrap();
         gateway.roll().await.unwrap();
         let record = traffic.stop().await.unwrap();
         judgement::nothing_failed(&record);
-        judgement::drained(&gateway, &record, 2);
+        for life in judgement::drained(&gateway, &record, 2) {
+            for container in ["envoy", "shutdown-manager"] {
+                let all = &life.waits.throttled;
+                let throttled = all.get(container).copied().unwrap_or_default();
+                assert!(
+                    throttled.periods > 0 && !throttled.time.is_zero(),
+                    "{container} had all that it wanted: {all:?}"
+                );
+                measured(format_args!("{container} was throttled: {throttled:?}"));
+            }
+        }
     });
 }
 
@@ -143,6 +172,19 @@ fn is_not_waited_for(gateway: Gateway) {
             life.report()
         );
     });
+}
+
+/// A pod was gone before its grace period could end it.
+fn ended_before_its_grace_period(life: &Life) {
+    let (took, grace) = (life.took().unwrap(), grace_period(life));
+    assert!(took < grace, "gone after {took:?}, and it had {grace:?}");
+    measured(format_args!("gone after {took:.1?}, and it had {grace:?}"));
+}
+
+fn grace_period(life: &Life) -> Duration {
+    let spec = life.pod.spec.as_ref().unwrap();
+    let seconds = spec.termination_grace_period_seconds.unwrap();
+    Duration::from_secs(u64::try_from(seconds).unwrap())
 }
 
 /// Its admin interface is there, its listeners are not, and the control plane never will be.

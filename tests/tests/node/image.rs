@@ -5,6 +5,7 @@ use std::time::Instant;
 use drainhook_tests::{
     gateway::Gateway,
     load::Mix,
+    measured::measured,
     soak::{Cut, NEWS},
     stage::{Deployed, Life, Scene, play},
     wait::until,
@@ -91,7 +92,8 @@ fn a_sidecar_that_is_killed_in_a_drain_is_not_started_again_and_its_image_not_wa
         let record = traffic.stop().await.unwrap();
         let cut = Cut::new(&gateway, &life, killed).unwrap();
         let lost = only_cut(&record, &cut, cut.most(&mix));
-        println!("{lost} requests lost; gone after {:?}", life.took());
+        let took = life.took().unwrap();
+        measured(format_args!("{lost} requests lost; gone after {took:.1?}"));
     });
 }
 
@@ -122,7 +124,8 @@ fn a_pod_whose_sidecar_cannot_come_back_serves_on_and_loses_at_its_end_what_is_i
         let cut = Cut::new(&gateway, &life, killed).unwrap();
         let cut = cut.not_ready_since(not_ready);
         let lost = only_cut(&record, &cut, mix.at_once());
-        println!("{lost} requests lost; gone after {:?}", life.took());
+        let took = life.took().unwrap();
+        measured(format_args!("{lost} requests lost; gone after {took:.1?}"));
     });
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use drainhook_tests::{
     gateway::Gateway,
     load::{Kind, Mix},
+    measured::measured,
     product,
     stage::{Life, play},
 };
@@ -33,9 +34,10 @@ fn a_deployment_that_is_restarted_ten_times_in_a_row_loses_nothing() {
         gateway.until_rolled_out().await.unwrap();
         let record = traffic.stop().await.unwrap();
         judgement::nothing_failed(&record);
-        judgement::drained(&gateway, &record, 2 * IN_A_ROW);
+        let ended = judgement::drained(&gateway, &record, 2 * IN_A_ROW);
+        judgement::not_systematically_late(&gateway, &record, &ended);
         let most = memory.stop().await.unwrap();
-        println!("a sidecar had at most {most:?}");
+        measured(format_args!("a sidecar had at most {most:?}"));
         assert!((1..=SIDECAR_LIMIT).contains(&most.resident), "{most:?}");
     });
 }

@@ -1,10 +1,11 @@
 //! What happens to the sidecar does not happen to Envoy.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::time::{Duration, Instant};
 
 use drainhook_tests::{
     gateway::Gateway,
     load::Mix,
+    measured::measured,
     stage::{Deployed, Scene, play},
     wait::until,
 };
@@ -24,9 +25,6 @@ const GRACE: u64 = 28;
 /// Figures in seconds are cut off.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Takes memory in a cgroup until the kernel looks for somebody to kill.
-const HOG: &str = r#"echo $$ >"$1/cgroup.procs" && head -c 200M /dev/zero | tail >/dev/null"#;
-
 #[test]
 fn envoy_serves_on_while_its_sidecar_is_killed() {
     play(async |scene| {
@@ -43,8 +41,7 @@ fn envoy_serves_on_while_its_sidecar_runs_out_of_memory() {
     play(async |scene| {
         let pod = touches_nothing(scene, |gateway, pod| {
             let sidecar = gateway.container(pod, SIDECAR).unwrap();
-            let cgroup = sidecar.cgroup("memory").unwrap();
-            take_memory(&cgroup);
+            sidecar.run_out_of_memory().unwrap();
         })
         .await;
         assert_eq!(pod, "OOMKilled");
@@ -73,7 +70,7 @@ fn a_sidecar_that_is_killed_in_a_drain_costs_what_is_in_flight_and_nothing_else(
 fn a_sidecar_that_runs_out_of_memory_in_a_drain_costs_no_more_than_one_that_is_killed() {
     play(async |scene| {
         let life = strike_in_a_drain(scene, Gateway::new(), SIDECAR, |sidecar| {
-            take_memory(&sidecar.cgroup("memory").unwrap());
+            sidecar.run_out_of_memory().unwrap();
         })
         .await;
         let state = life.container(SIDECAR).and_then(|it| it.state.clone());
@@ -125,6 +122,7 @@ async fn touches_nothing(scene: &Scene<'_>, happen: impl FnOnce(&Deployed<'_>, &
     };
     let traffic = gateway.load(mix).await.unwrap();
     let pod = gateway.a_pod().await.unwrap();
+    let before = Instant::now();
     happen(&gateway, &pod);
     let back = async || {
         let life = gateway.life(&pod).ok()?;
@@ -145,23 +143,18 @@ async fn touches_nothing(scene: &Scene<'_>, happen: impl FnOnce(&Deployed<'_>, &
         "nobody asked for a drain: {:#?}",
         life.log
     );
-    println!("{:?}: not ready for {:?}", ended.reason, life.unready());
-    ended.reason.unwrap_or_default()
-}
-
-/// Lets a process of this machine take all the memory that a container may have. The kernel kills the
-/// one of them that it likes least, which a pod's container is by a little: where the other was killed,
-/// it is tried again.
-fn take_memory(cgroup: &Path) {
-    for _ in 0..10 {
-        let mut hog = Command::new("sh");
-        // It is killed in its turn.
-        hog.args(["-c", HOG, "hog"]).arg(cgroup).status().unwrap();
-        // With its last process, the kubelet may take the directory away.
-        let left = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-        if left.trim().is_empty() {
-            return;
+    // Once, if anybody saw it: not before, and not for longer than until its sidecar was back.
+    let unready = life.unready();
+    assert!(unready.len() <= 1, "{:?}", life.ready);
+    assert!(life.is_ready(), "{:?}", life.ready);
+    let reason = ended.reason.unwrap_or_default();
+    match unready.first() {
+        Some((from, to)) => {
+            assert!(*from >= before, "it was not ready before");
+            let out = to.saturating_duration_since(*from);
+            measured(format_args!("{reason}: out of the endpoints for {out:.1?}"));
         }
+        None => measured(format_args!("{reason}: never seen out of the endpoints")),
     }
-    panic!("the container outlives whoever takes its memory");
+    reason
 }

@@ -1,0 +1,217 @@
+//! How long a drain was kept waiting by the kernel: what the tests allow it to be late.
+//!
+//! A drain that ends late on a machine with too few processors is no fault of the sidecar's, and one that
+//! ends late on any other machine is. The kernel tells them apart: it counts for each thread how long
+//! that was ready to run and was not let (`schedstat`), and for each limit how long it was enforced.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::{
+    Container, Life, Throttled,
+    life::SIDECAR,
+    witness::{Lives, locked},
+};
+
+/// Between two readings.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// The containers that take part in a drain: the sidecar and the Envoys that it asks.
+const CONTAINERS: [&str; 3] = [SIDECAR, "envoy", "inner"];
+
+/// What the kernel has kept those waiting who take part in a pod's drain, read over and over from the
+/// deletion of the pod to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Waits {
+    /// When it was read, and how long all of them had waited by then.
+    readings: Vec<(Instant, Duration)>,
+    /// How each container was held to its CPU limit, by the last reading.
+    pub throttled: BTreeMap<String, Throttled>,
+}
+
+impl Waits {
+    /// How long they waited between two moments, all of them together. For a time of which nothing was
+    /// read they are taken to have waited: whoever reads was kept waiting too. None where nothing was read at all.
+    pub fn between(&self, from: Instant, to: Instant) -> Option<Duration> {
+        let first = self.readings.first()?;
+        let last = self.readings.last()?;
+        let begin = self.readings.iter().rev().find(|(at, _)| *at <= from);
+        let end = self.readings.iter().find(|(at, _)| *at >= to);
+        let unread = match begin {
+            Some(_) => Duration::ZERO,
+            None => first.0.min(to).saturating_duration_since(from),
+        } + match end {
+            Some(_) => Duration::ZERO,
+            None => to.saturating_duration_since(last.0.max(from)),
+        };
+        let (begin, end) = (begin.unwrap_or(first).1, end.unwrap_or(last).1);
+        Some(end.saturating_sub(begin) + unread)
+    }
+}
+
+/// Reads for as long as any of a pod's processes are there that take part in its drain.
+pub(super) async fn follow(pod: Life, lives: Lives) {
+    let uid = pod.pod.metadata.uid.clone().unwrap_or_default();
+    let mut processes = Processes::of(&pod);
+    while processes.read() {
+        let waited = processes.waited();
+        match locked(&lives).get_mut(&uid) {
+            Some(life) => {
+                life.waits.readings.push((Instant::now(), waited));
+                life.waits.throttled.clone_from(&processes.throttled);
+            }
+            None => return,
+        }
+        sleep(EVERY).await;
+    }
+}
+
+/// The processes of some containers.
+struct Processes {
+    containers: Vec<(String, Container)>,
+    ids: Vec<u32>,
+    /// By thread, whether it is still there or not.
+    threads: HashMap<u32, Duration>,
+    throttled: BTreeMap<String, Throttled>,
+    pods_throttled: Throttled,
+}
+
+impl Processes {
+    fn of(pod: &Life) -> Self {
+        let containers: Vec<_> = CONTAINERS
+            .into_iter()
+            .filter_map(|name| {
+                let container = Container::of(pod.container(name)?).ok()?;
+                Some((name.to_owned(), container))
+            })
+            .collect();
+        let ids = containers.iter().flat_map(|(_, it)| it.processes());
+        Self {
+            ids: ids.collect(),
+            containers,
+            threads: HashMap::new(),
+            throttled: BTreeMap::new(),
+            pods_throttled: Throttled::default(),
+        }
+    }
+
+    /// Reads them all; false where there is none any more.
+    fn read(&mut self) -> bool {
+        let mut found = false;
+        for process in &self.ids {
+            for (thread, waited) in threads(*process) {
+                self.threads.insert(thread, waited);
+                found = true;
+            }
+        }
+        for (name, container) in &self.containers {
+            if let Ok(throttled) = container.throttled() {
+                self.throttled.insert(name.clone(), throttled);
+            }
+            if let Ok(throttled) = container.pods_throttled() {
+                self.pods_throttled = throttled;
+            }
+        }
+        found
+    }
+
+    fn waited(&self) -> Duration {
+        let throttled = self.throttled.values().chain([&self.pods_throttled]);
+        let throttled = throttled.map(|it| it.time);
+        self.threads.values().copied().chain(throttled).sum()
+    }
+}
+
+/// The threads of a process, and how long each has been ready to run without running.
+fn threads(process: u32) -> Vec<(u32, Duration)> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
+    let read = |task: fs::DirEntry| {
+        let thread = task.file_name().to_str()?.parse().ok()?;
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        // Nanoseconds that it ran, nanoseconds that it waited, and how many times it ran.
+        let waited = text.split_whitespace().nth(1)?.parse().ok()?;
+        Some((thread, Duration::from_nanos(waited)))
+    };
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks.filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{hint::spin_loop, thread};
+
+    use super::*;
+
+    fn at(began: Instant, tenths: u64) -> Instant {
+        began + Duration::from_millis(100 * tenths)
+    }
+
+    /// Read at 1.0 s, 2.0 s and 3.0 s after it began, when 0.1, 0.5 and 0.6 s had been waited.
+    fn waited(from: u64, to: u64) -> u128 {
+        let began = Instant::now();
+        let readings = [(10, 100), (20, 500), (30, 600)];
+        let readings = readings.map(|(tenths, waited)| {
+            let waited = Duration::from_millis(waited);
+            (at(began, tenths), waited)
+        });
+        let waits = Waits {
+            readings: readings.to_vec(),
+            throttled: BTreeMap::new(),
+        };
+        let between = waits.between(at(began, from), at(began, to));
+        between.unwrap_or_default().as_millis()
+    }
+
+    #[test]
+    fn a_wait_counts_from_the_reading_before_to_the_reading_after() {
+        assert_eq!(waited(10, 20), 400);
+        assert_eq!(waited(12, 18), 400);
+        assert_eq!(waited(21, 30), 100);
+        assert_eq!(waited(10, 30), 500);
+    }
+
+    #[test]
+    fn a_time_that_nobody_read_was_waited() {
+        assert_eq!(waited(0, 20), 1_000 + 400);
+        assert_eq!(waited(20, 35), 100 + 500);
+        assert_eq!(waited(0, 5), 500);
+        assert_eq!(waited(31, 35), 400);
+    }
+
+    #[test]
+    fn of_what_was_never_read_nothing_is_known() {
+        let now = Instant::now();
+        assert_eq!(Waits::default().between(now, now), None);
+    }
+
+    /// More threads than processors, all of which have something to do.
+    #[test]
+    fn threads_that_are_not_let_are_seen_to_wait() {
+        let threads_of_all = 2 * thread::available_parallelism().map_or(1, usize::from);
+        let end = Instant::now() + Duration::from_secs(1);
+        thread::scope(|scope| {
+            for _ in 0..threads_of_all {
+                scope.spawn(|| {
+                    while Instant::now() < end {
+                        spin_loop();
+                    }
+                });
+            }
+            let before: Duration = threads(std::process::id()).iter().map(|it| it.1).sum();
+            while Instant::now() + Duration::from_millis(100) < end {
+                thread::sleep(Duration::from_millis(10));
+            }
+            let after: Duration = threads(std::process::id()).iter().map(|it| it.1).sum();
+            // Half of them stand aside at any moment.
+            assert!(
+                after > before + Duration::from_millis(100),
+                "{before:?}, {after:?}"
+            );
+        });
+    }
+}
