@@ -176,7 +176,7 @@ impl Soak {
         }
         if line.round.end == End::DeletionInAHurry && line.cut.is_none() {
             let life = find(&victim).with_context(|| format!("{victim} did not end"))?;
-            line.cut = hurried(deployed, life, line.round.fault)?;
+            line.cut = hurried(deployed, life, began, line.round.fault)?;
         }
         let record = traffic.record_since(began.checked_sub(BEFORE).unwrap_or(began));
         let hung = strike.map(|strike| strike.pod);
@@ -230,10 +230,14 @@ impl Soak {
     }
 }
 
-/// What a deletion in a hurry may cost, where the drain was not over before.
-fn hurried(deployed: &Deployed<'_>, life: &Life, fault: Fault) -> Result<Option<Cut>> {
-    let deleted = life.deleted.context("nobody saw that it was deleted")?;
-    let over = deleted + Duration::from_secs(u64::from(HURRY));
+/// What a deletion in a hurry that was asked for at `began` may cost, where the drain was not over before.
+fn hurried(
+    deployed: &Deployed<'_>,
+    life: &Life,
+    began: Instant,
+    fault: Fault,
+) -> Result<Option<Cut>> {
+    let over = began + Duration::from_secs(u64::from(HURRY));
     if life.over.is_some_and(|drained| drained < over) {
         return Ok(None);
     }
