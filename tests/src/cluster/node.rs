@@ -312,6 +312,9 @@ state = "/run/containerd"
             "podLogsDir": file("log/pods"),
             "volumePluginDir": file("kubelet-data/volume-plugins"),
             "serializeImagePulls": false,
+            // Once an image was pulled from a registry, the kubelet would pull it again under each other name,
+            // and those of imported images lead nowhere.
+            "imagePullCredentialsVerificationPolicy": "NeverVerify",
             // A full disk or a small memory is the machine's, not the tests' concern.
             "evictionHard": {
                 "memory.available": "32Mi",

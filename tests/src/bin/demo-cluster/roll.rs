@@ -174,3 +174,22 @@ impl Rolled {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_without_drainhook_is_expected_and_with_it_is_lost() {
+        let lost = Kind::ALL.map(|kind| {
+            let rolled = Rolled {
+                kind,
+                requests: 100,
+                failed: 7,
+                seconds: Vec::new(),
+            };
+            rolled.lost()
+        });
+        assert_eq!(lost, [0, 0, 7]);
+    }
+}
