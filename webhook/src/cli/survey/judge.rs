@@ -13,8 +13,8 @@ use crate::pod::Pod;
 use crate::sidecar::NAME;
 use crate::status::Status;
 use crate::{
-    Action, Configuration, DecideError, Decision, Explanation, Namespace, Origin, Request, Token,
-    decide, explain, uninject,
+    Action, Change, Configuration, DecideError, Decision, Explanation, Namespace, Operation,
+    Origin, Request, Token, decide, explain, uninject,
 };
 
 /// What a pod meets when it is made.
@@ -181,27 +181,51 @@ fn injected(pod: &Value, decision: &Decision, explained: Explanation) -> (State,
     if !faults.is_empty() {
         return (State::Broken, faults);
     }
+    let (mut state, mut messages) = (State::Fine, Vec::new());
     if let Decision::Inject {
         action: Action::Completed,
         ..
     } = decision
     {
-        let lacks = explained.changes.iter().map(|change| &change.place);
-        let lacks: Vec<_> = lacks.map(String::as_str).collect();
-        let message = format!("its drain lacks {}", lacks.join(", "));
-        return (State::Incomplete, vec![message]);
+        state = State::Incomplete;
+        messages.push(incomplete(&explained.changes));
     }
-    match Status::of(pod) {
+    let older = match Status::of(pod) {
         Some(Status { version, .. }) if version != Status::VERSION => {
             let ours = Status::VERSION;
-            let message = format!("its drain is of drainhook {version}, and this is {ours}");
-            (State::Outdated, vec![message])
+            Some(format!(
+                "its drain is of drainhook {version}, and this is {ours}"
+            ))
         }
-        _ => match image::of_another(pod, &explained.settings) {
-            Some(message) => (State::Outdated, vec![message]),
-            None => (State::Fine, Vec::new()),
-        },
+        _ => image::of_another(pod, &explained.settings),
+    };
+    // What brings it to this version brings what it lacks, too, and not the other way about.
+    if older.is_some() {
+        state = State::Outdated;
     }
+    messages.extend(older);
+    (state, messages)
+}
+
+/// What the webhook would add, and what it would mend.
+fn incomplete(changes: &[Change]) -> String {
+    let of = |operation: Operation| -> Vec<&str> {
+        let changes = changes.iter();
+        let changes = changes.filter(|change| change.operation == operation);
+        changes.map(|change| change.place.as_str()).collect()
+    };
+    let (lacks, differs) = (of(Operation::Add), of(Operation::Replace));
+    let mut said = Vec::new();
+    if !lacks.is_empty() {
+        said.push(format!("its drain lacks {}", lacks.join(", ")));
+    }
+    if !differs.is_empty() {
+        let differs = differs.join(", ");
+        said.push(format!(
+            "the webhook would write {differs} anew, to go with that"
+        ));
+    }
+    said.join("; ")
 }
 
 /// Nothing for pods that are left as they are for a good reason.

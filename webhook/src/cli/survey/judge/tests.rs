@@ -191,8 +191,24 @@ fn one_that_would_get_no_drain_anew_is_not_to_be_replaced() {
 
 #[test]
 fn one_that_lacks_its_token_is_incomplete() {
-    let pod = injected_by(Origin::Manifest, None);
-    assert_eq!(state(&pod, false), Some(State::Incomplete));
+    let mut pod = injected_by(Origin::Manifest, None);
+    let verdict = verdict_of(&pod, false).unwrap();
+    assert_eq!(verdict.state, State::Incomplete);
+    // The hook is there, and only shows no token.
+    assert_eq!(
+        verdict.messages,
+        [
+            "its drain lacks spec.containers[shutdown-manager].env[SHUTDOWN_MANAGER_TOKEN]; the \
+             webhook would write spec.containers[envoy].lifecycle.preStop anew, to go with that"
+        ]
+    );
+    // Both are told, and what mends more decides.
+    let sidecars = pod["spec"]["containers"].as_array_mut().unwrap();
+    let sidecar = sidecars.iter_mut().find(|one| one["name"] == NAME).unwrap();
+    sidecar["image"] = json!("mirror/shutdown-manager:v0.0.1");
+    let verdict = verdict_of(&pod, false).unwrap();
+    assert_eq!(verdict.state, State::Outdated);
+    assert_eq!(verdict.messages.len(), 2, "{verdict:?}");
 }
 
 #[test]
