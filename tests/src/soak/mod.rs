@@ -171,9 +171,12 @@ impl fmt::Display for Summary {
             self.failures.len(),
             self.cut,
         )?;
-        let too_late = lines.iter().filter(|line| line.too_late).count();
-        if too_late > 0 {
-            writeln!(f, "{too_late} faults came when nothing was left for them")?;
+        let in_vain = lines.iter().filter(|line| line.in_vain).count();
+        if in_vain > 0 {
+            writeln!(
+                f,
+                "{in_vain} faults were in vain: nothing was left for them, or nobody was throttled"
+            )?;
         }
         let verdicts = lines.iter().flat_map(|line| &line.verdicts);
         let mut late: Vec<_> = verdicts.map(Verdict::seconds_off).collect();

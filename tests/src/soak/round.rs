@@ -45,8 +45,9 @@ pub struct Line {
     pub number: usize,
     /// What was done.
     pub round: Round,
-    /// Whether the fault came when there was nothing left for it to befall: it was not tried then.
-    pub too_late: bool,
+    /// Whether the fault came when there was nothing left for it to befall, or took from nobody what he needed:
+    /// it was not tried then.
+    pub in_vain: bool,
     /// For each pod that had served and ended: seconds from the wish to the end.
     pub drains: Vec<f64>,
     /// For each drain that nobody cut: when it was due and when it ended, by what the clients saw.
@@ -69,8 +70,8 @@ impl fmt::Display for Line {
         };
         let (number, round) = (self.number, &self.round);
         write!(f, "{number:4}  {round}")?;
-        if self.too_late {
-            f.write_str(" (too late, nothing was left)")?;
+        if self.in_vain {
+            f.write_str(" (in vain)")?;
         }
         write!(f, ": gone after {}", list(&self.drains))?;
         let late: Vec<_> = self.verdicts.iter().map(Verdict::seconds_off).collect();
@@ -151,7 +152,7 @@ impl Soak {
         let ended = deployed.forget_the_gone();
         let mut line = Line {
             number,
-            too_late: false,
+            in_vain: false,
             drains: ended
                 .iter()
                 .filter(|life| life.has_served())
@@ -169,10 +170,14 @@ impl Soak {
             let struck = find(&strike.pod);
             let struck =
                 struck.with_context(|| format!("{} was struck and did not end", strike.pod))?;
-            line.too_late = strike.came_too_late(struck);
-            if line.round.fault.cuts() && !line.too_late {
+            line.in_vain = strike.came_too_late(struck);
+            if line.round.fault.cuts() && !line.in_vain {
                 line.cut = Some(Cut::new(deployed, struck, strike.at)?);
             }
+        }
+        let throttled = |life: &Life| life.waits.throttled.values().any(|it| it.periods > 0);
+        if matches!(line.round.fault, Fault::Throttled { .. }) {
+            line.in_vain = !ended.iter().any(throttled);
         }
         if line.round.end == End::DeletionInAHurry && line.cut.is_none() {
             let life = find(&victim).with_context(|| format!("{victim} did not end"))?;
@@ -274,10 +279,6 @@ impl Line {
                     .faults
                     .push(format!("no drain was seen of {}", life.describe())),
             }
-        }
-        let throttled = |life: &Life| life.waits.throttled.values().any(|it| it.periods > 0);
-        if matches!(self.round.fault, Fault::Throttled { .. }) && !ended.iter().any(throttled) {
-            self.faults.push("nobody was throttled".to_owned());
         }
     }
 }

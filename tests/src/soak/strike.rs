@@ -27,7 +27,7 @@ pub(super) const AGENT: &str = "agent";
 
 /// What is left of a processor for those who are throttled, in microseconds of each tenth of a second: little
 /// for an Envoy under load, and for the sidecar the least that the kernel can give.
-const THROTTLED: [(&str, u32); 3] = [("envoy", 10_000), ("inner", 10_000), (SIDECAR, 1_000)];
+const THROTTLED: [(&str, u32); 3] = [("envoy", 4_000), ("inner", 4_000), (SIDECAR, 1_000)];
 
 /// What goes on until it is dropped.
 pub(super) type Meanwhile = Box<dyn Any + Send>;
