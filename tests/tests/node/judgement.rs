@@ -32,14 +32,13 @@ fn these_were_answered(record: &Record, kinds: &[Kind]) {
     }
 }
 
-/// A drain ended not before it was due, and at most half a second after, but for what the machine kept it
-/// waiting.
+/// A drain ended not before it was due, and not long after: see [`Verdict::latest`].
 pub(crate) fn on_time(verdict: &Verdict) {
     assert_eq!(verdict.fault(), None, "{verdict:?}");
 }
 
 /// So many pods were told to end that had served, and each has drained: not before it was due, by
-/// what the clients saw, and half a second after it at most.
+/// what the clients saw, and not long after.
 pub(crate) fn drained(gateway: &Deployed<'_>, record: &Record, pods: usize) -> Vec<Life> {
     let lives = gateway.lives();
     let mut ended: Vec<_> = lives
