@@ -9,6 +9,8 @@
 set -euo pipefail
 directory=$1
 export PATH=$PATH:/usr/sbin:/sbin
+# What nodes pull comes from a registry in their own network, which no proxy reaches.
+unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 
 # A mount of the node's own over every place that the parts write to whatever they are told.
 private_mounts() {

@@ -1,4 +1,5 @@
-// The registry that a cluster's nodes pull from where they are asked to: `make cluster REGISTRY=true`.
+// A program that is a registry, from which a cluster's nodes pull where they are asked to (`REGISTRY=true make
+// cluster`), and that pushes images to any.
 module github.com/drainhook/drainhook/tests/cluster/registry
 
 go 1.26.0

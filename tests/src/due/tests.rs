@@ -143,11 +143,20 @@ fn judged(due: u64, ended: u64) -> Verdict {
 
 #[test]
 fn half_of_the_drains_may_not_be_late_without_having_waited() {
-    let late = |held: u64| Verdict {
-        held_since_due: Some(Duration::from_millis(held)),
-        ..judged(9_000, 10_000)
+    let held = |since: u64, ended: u64| Verdict {
+        held: Some(Duration::from_millis(since)),
+        held_since_due: Some(Duration::from_millis(since)),
+        ..judged(9_000, ended)
     };
-    let prompt = judged(9_000, 9_100);
+    let late = |since: u64| held(since, 10_000);
+    let prompt = held(0, 9_100);
+    let unknown = judged(9_000, 20_000);
+    assert_eq!(systematically_late(&[unknown.clone(), unknown]), None);
+    let before = Verdict {
+        held: Some(Duration::from_millis(300)),
+        ..late(0)
+    };
+    assert_eq!(systematically_late(&[before]), None);
     assert_eq!(systematically_late(&[]), None);
     assert_eq!(systematically_late(&[prompt.clone(), late(0)]), None);
     assert_eq!(systematically_late(&[late(600), late(700)]), None);

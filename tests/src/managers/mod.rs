@@ -10,7 +10,7 @@ use anyhow::Result;
 pub use shape::Manager;
 
 use crate::{
-    due::Verdict,
+    due::{Verdict, systematically_late},
     load::Mix,
     stage::{Memory, Scene, Stage},
 };
@@ -48,9 +48,12 @@ pub struct Outcome {
     pub idle: Memory,
     /// The most that it has at a time, the process of its hook included.
     pub most: Memory,
-    /// A line for each failed request.
+    /// A line for each failed request; for drainhook also for what else it promises.
     pub failures: Vec<String>,
 }
+
+/// Bytes that drainhook's sidecar may have in memory, the process of its hook included.
+const SIDECAR_LIMIT: u64 = 3_000_000;
 
 impl Comparison {
     /// Measures one after the other, and tells each when it is over.
@@ -94,6 +97,15 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
         .iter()
         .filter_map(|life| life.verdict(&record, traffic))
         .collect();
+    let mut failures = record.describe_failures();
+    if manager == Manager::Drainhook {
+        failures.extend(systematically_late(&verdicts));
+        let used = most.share;
+        let over = !(1..=SIDECAR_LIMIT).contains(&used);
+        failures.extend(over.then(|| {
+            format!("its sidecar used {used} bytes (Pss), of which it may have {SIDECAR_LIMIT}")
+        }));
+    }
     Ok(Outcome {
         manager,
         rollouts,
@@ -107,7 +119,7 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
         late: verdicts.iter().map(Verdict::seconds_off).collect(),
         idle,
         most,
-        failures: record.describe_failures(),
+        failures,
     })
 }
 

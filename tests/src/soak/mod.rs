@@ -82,6 +82,7 @@ impl Soak {
         let traffic = gateway.load(self.mix).await?;
         let began = Instant::now();
         let mut lines: Vec<Line> = Vec::new();
+        let mut broken = None;
         let rounds = (1..)
             .zip(Rounds::of(self.seed))
             .skip(self.first.saturating_sub(1));
@@ -93,12 +94,23 @@ impl Soak {
             let line = self
                 .play(&scene, &mut gateway, &traffic, number, round)
                 .await;
-            let line = line.with_context(|| format!("{what}\n{}", describe(&scene)))?;
-            tell(&line);
-            lines.push(line);
+            match line {
+                Ok(line) => {
+                    tell(&line);
+                    lines.push(line);
+                }
+                // What came of all the rounds before is told all the same.
+                Err(error) => {
+                    broken = Some(format!("{what}: {error:#}\n{}", describe(&scene)));
+                    break;
+                }
+            }
         }
-        let record = traffic.stop().await?;
-        Ok(Summary::new(self.seed, lines, &record, &self.mix))
+        let record = traffic.stop().await;
+        let record = record.with_context(|| broken.clone().unwrap_or_default())?;
+        let mut summary = Summary::new(self.seed, lines, &record, &self.mix);
+        summary.failures.extend(broken);
+        Ok(summary)
     }
 }
 

@@ -45,8 +45,8 @@ pub struct Line {
     pub number: usize,
     /// What was done.
     pub round: Round,
-    /// Whether the fault came when there was nothing left for it to befall, or took from nobody what he needed:
-    /// it was not tried then.
+    /// Whether the fault came when there was nothing left for it to befall, or took from nobody what he needed.
+    /// Nothing is known then of what it would have done.
     pub in_vain: bool,
     /// For each pod that had served and ended: seconds from the wish to the end.
     pub drains: Vec<f64>,

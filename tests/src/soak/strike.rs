@@ -155,10 +155,10 @@ async fn restart(
         let back = life.is_ready() && container.state.as_ref()?.running.is_some();
         back.then_some(container.restart_count)
     };
-    let before = restarts();
+    let before = until("a pod that is ready", async || restarts()).await?;
     happen(&deployed.container(pod, container)?)?;
     let what = format!("{container} of {pod} is back");
-    until(&what, async || restarts().filter(|now| Some(*now) > before)).await?;
+    until(&what, async || restarts().filter(|now| *now > before)).await?;
     let life = deployed.life(pod)?;
     let drained = life.asked.is_some() && life.deleted.is_none();
     ensure!(

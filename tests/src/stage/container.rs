@@ -120,18 +120,8 @@ impl Container {
     /// # Errors
     /// When it has ended.
     pub fn throttled(&self) -> Result<Throttled> {
-        Ok(Throttled::read(&self.cgroup("cpu")?))
-    }
-
-    /// How its pod was held to the limit that all of its containers have together.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn pods_throttled(&self) -> Result<Throttled> {
         let cgroup = self.cgroup("cpu")?;
-        let pod = cgroup.parent();
-        let pod = pod.with_context(|| format!("{} is in no pod", cgroup.display()))?;
-        Ok(Throttled::read(pod))
+        Throttled::read(&cgroup).with_context(|| format!("{} is gone", cgroup.display()))
     }
 
     /// Lets it have so many microseconds of a processor in each tenth of a second, until what is returned is
@@ -208,10 +198,10 @@ impl Drop for CpuLimit {
 }
 
 impl Throttled {
-    /// Of one cgroup, of version 1 or 2; nothing where it is gone or has no limit.
-    fn read(cgroup: &Path) -> Self {
-        let text = fs::read_to_string(cgroup.join("cpu.stat")).unwrap_or_default();
-        Self::parse(&text)
+    /// Of one cgroup, of version 1 or 2; none where it is gone.
+    pub(super) fn read(cgroup: &Path) -> Option<Self> {
+        let text = fs::read_to_string(cgroup.join("cpu.stat")).ok()?;
+        Some(Self::parse(&text))
     }
 
     fn parse(text: &str) -> Self {

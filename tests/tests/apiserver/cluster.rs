@@ -133,7 +133,7 @@ async fn a_webhook_registered_as_a_service_is_called_at_its_endpoints() {
         for _ in 0..10 {
             until_stamped(server.client()).await;
         }
-        assert_eq!(stamps[0].calls().len() - first, 10);
+        assert!(stamps[0].calls().len() - first >= 10);
         assert_eq!(stamps[1].calls().len(), second, "it is no endpoint");
     }
 }

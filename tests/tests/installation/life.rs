@@ -47,8 +47,7 @@ async fn a_plain_helm_install_gets_ready_by_itself_works_and_goes_without_a_trac
 
     // And once more, with what it left behind, which is nothing.
     stage.release.install(&stage.values(&[])).unwrap();
-    // Helm has seen that all is ready; the API server hears of it in its own time.
-    verified(&stage);
+    stage.verified();
     gateway.deploy().await.unwrap();
     assert!(gateway.pods().await.unwrap().iter().all(has_drain));
     stage.leave();
@@ -65,10 +64,10 @@ async fn the_manifest_for_kubectl_does_the_same() {
     let manifest = manifest.display();
     stage.kubectl(&format!("apply --server-side --filename={manifest}"));
     stage.kubectl("rollout status deployment/drainhook -n drainhook --timeout=180s");
-    verified(&stage);
+    stage.verified();
     // Applied once more, by somebody who knows nothing of the certificates: they stay.
     stage.kubectl(&format!("apply --server-side --filename={manifest}"));
-    verified(&stage);
+    stage.verified();
 
     stage.kubectl(&format!("delete --filename={manifest} --timeout=180s"));
     until_as(&stage, &before).await;
@@ -89,13 +88,6 @@ async fn on_two_nodes(stage: &Stage) {
     });
     let after = after.await.unwrap();
     assert_ne!(after[0], after[1]);
-}
-
-/// A pod that asks for a drain gets it, now or within the moment in which the API server hears of
-/// what was installed.
-fn verified(stage: &Stage) {
-    let verify = stage.drainhook(&["verify", "--namespace", GATEWAYS, "--wait", "60s"]);
-    assert_eq!(verify.status, 0, "{verify:?}");
 }
 
 /// Not on the page before they have counted for the first time: nothing was refused yet, no

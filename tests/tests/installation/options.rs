@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 use drainhook_tests::{
     installation::{NAME, helm},
     product::workspace,
+    wait::until,
 };
 
 use crate::stage::Stage;
@@ -71,6 +72,11 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
         let (taken, said) = stage.send("apply --server-side --filename=-", definitions);
         assert!(taken, "{said}");
         stage.kubectl("wait crd --all --for=condition=Established --timeout=180s");
+        // They are found a moment later.
+        let kinds = "get servicemonitors,podmonitors,issuers,certificates -A";
+        until("the kinds", async || stage.ask(kinds).ok())
+            .await
+            .unwrap();
     }
     for values in INSTALLATIONS {
         let rendered = render(values);

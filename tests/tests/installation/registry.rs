@@ -30,6 +30,7 @@ async fn nodes_pull_the_installation_and_the_sidecars_from_a_registry_by_their_d
         .release
         .install(&Release::images(&webhook, &sidecar))
         .unwrap();
+    stage.verified();
     let runs = stage.kubectl(&format!(
         "get pods -n {NAME} -o jsonpath={{.items[*].status.containerStatuses[*].imageID}}"
     ));

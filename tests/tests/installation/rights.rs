@@ -87,9 +87,8 @@ fn granted(account: &str) -> BTreeSet<(String, String)> {
             granted.insert((resource.to_owned(), verb.to_owned()));
         }
     }
-    // A server-side apply that creates is written down as the patch that it is; and to delete the Secret is
-    // never done: it is what some clusters ask of whoever gives it an owner.
-    granted.retain(|(_, verb)| !["create", "delete"].contains(&verb.as_str()));
+    // A server-side apply that creates is written down as the patch that it is.
+    granted.retain(|(_, verb)| verb != "create");
     granted
 }
 

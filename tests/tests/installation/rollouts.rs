@@ -16,6 +16,7 @@ async fn gateways_are_rolled_undone_scaled_evicted_and_deleted_and_no_request_fa
     };
     stage.namespaces().await;
     stage.release.install(&stage.values(&[])).unwrap();
+    stage.verified();
     let gateway = stage.gateway(2);
     let load = stage.load(&gateway).await;
 
@@ -45,8 +46,11 @@ async fn gateways_are_rolled_undone_scaled_evicted_and_deleted_and_no_request_fa
     ));
     gone(&gateway, &evicted).await;
     let deleted = one_of(&gateway).await;
+    // The second time it may be gone, on a machine that is busy enough.
     for _ in 0..2 {
-        stage.kubectl(&format!("delete pod {deleted} -n {GATEWAYS} --wait=false"));
+        stage.kubectl(&format!(
+            "delete pod {deleted} -n {GATEWAYS} --wait=false --ignore-not-found"
+        ));
     }
     gone(&gateway, &deleted).await;
 

@@ -61,6 +61,7 @@ impl Stage {
             let Some(ground) = Ground::find(NODES).await? else {
                 return Ok(None);
             };
+            expect_nothing_of_ours(&ground.access().await?)?;
             let build = || anyhow::Ok((Image::webhook()?, Images::build()?));
             let (webhook, images) = tokio::task::spawn_blocking(build).await??;
             *turn = Some(Shared {
@@ -102,6 +103,13 @@ impl Stage {
             .namespace(GATEWAYS, &[RESTRICTED])
             .await
             .unwrap();
+    }
+
+    /// A pod that asks for a drain gets it, now or within the moment in which the API server hears of what was
+    /// installed: that all is ready is known to Helm earlier.
+    pub(crate) fn verified(&self) {
+        let verify = self.drainhook(&["verify", "--namespace", GATEWAYS, "--wait", "60s"]);
+        assert_eq!(verify.status, 0, "{verify:?}");
     }
 
     /// A gateway that opts in, with so many replicas. It is not deployed yet.
@@ -149,13 +157,8 @@ impl Stage {
         self.ask(arguments).unwrap()
     }
 
-    fn ask(&self, arguments: &str) -> Result<String> {
-        let mut kubectl = self.access.kubectl()?;
-        let output = kubectl.args(arguments.split(' ')).output();
-        let output = output.context("run kubectl")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "kubectl {arguments}: {said}");
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    pub(crate) fn ask(&self, arguments: &str) -> Result<String> {
+        ask(&self.access, arguments)
     }
 
     /// Runs a command line of the shell's, with the kubectl of the tests and our own command line, on the
@@ -298,4 +301,25 @@ impl Drop for Stage {
         }
         failure::repeat();
     }
+}
+
+/// Somebody's installation must not be taken for what an earlier test has left.
+fn expect_nothing_of_ours(access: &Access) -> Result<()> {
+    let namespaces = format!("get namespaces {GATEWAYS} {NAME} --ignore-not-found -o name");
+    let there = ask(access, &namespaces)?;
+    ensure!(
+        there.trim().is_empty(),
+        "the cluster has {}: these tests would delete it. Delete it yourself, or name another cluster",
+        there.trim().replace('\n', " and ")
+    );
+    Ok(())
+}
+
+fn ask(access: &Access, arguments: &str) -> Result<String> {
+    let mut kubectl = access.kubectl()?;
+    let output = kubectl.args(arguments.split(' ')).output();
+    let output = output.context("run kubectl")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "kubectl {arguments}: {said}");
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

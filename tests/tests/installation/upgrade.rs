@@ -110,14 +110,13 @@ async fn uninstalling_refuses_no_pod_even_where_every_pod_needs_the_webhook() {
         "label namespace {GATEWAYS} drainhook.io/inject=enabled"
     ));
     stage.release.install(&stage.values(&[FAIL])).unwrap();
-    let verify = ["verify", "--namespace", GATEWAYS, "--wait", "60s"];
-    let verified = stage.drainhook(&verify);
-    assert_eq!(verified.status, 0, "{verified:?}");
+    stage.verified();
 
     // While it goes, pods come with a drain or without one.
     let creations = creations(&stage);
     creations.more(50).await;
     stage.release.uninstall().unwrap();
+    creations.more(10).await;
     let (made, failures) = creations.end().await;
     let (without, refused): (Vec<_>, Vec<_>) =
         failures.into_iter().partition(|failure| failure.created);
@@ -127,8 +126,7 @@ async fn uninstalling_refuses_no_pod_even_where_every_pod_needs_the_webhook() {
     // Where the guard refuses as well, pods come once the API server has heard of its end: it looks each second.
     let strict = [FAIL, "guard.action=Deny"];
     stage.release.install(&stage.values(&strict)).unwrap();
-    let verified = stage.drainhook(&verify);
-    assert_eq!(verified.status, 0, "{verified:?}");
+    stage.verified();
     stage.release.uninstall().unwrap();
     let mut number = 0;
     let created = until("a pod is created without a word", async || {

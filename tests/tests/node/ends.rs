@@ -87,8 +87,8 @@ fn a_short_grace_period_at_deletion_costs_only_requests_that_are_longer() {
         let life = gateway.until_gone(&pod).await.unwrap();
         gateway.until_rolled_out().await.unwrap();
         let record = traffic.stop().await.unwrap();
-        // Each request that is lost was given all of the grace period: it was in flight in that pod when
-        // that was over, and of a kind that takes so long.
+        // Each request that is lost was in flight in that pod when the grace period was over, and of a kind
+        // that takes long.
         let over = asked + Duration::from_secs(u64::from(GRACE));
         let cut = Cut::new(&gateway, &life, over).unwrap().of_long_requests();
         let lost = only_cut(&record, &cut, cut.most(&mix));

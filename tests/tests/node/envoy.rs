@@ -173,7 +173,10 @@ fn throttled_in_all(gateway: &Deployed<'_>, container: &str) -> Throttled {
             .throttled()
             .ok(),
     });
-    each.flatten()
+    let known: Vec<_> = each.flatten().collect();
+    assert!(!known.is_empty(), "nobody has read it");
+    known
+        .into_iter()
         .fold(Throttled::default(), |sum, one| Throttled {
             periods: sum.periods + one.periods,
             time: sum.time + one.time,

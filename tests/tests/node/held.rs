@@ -21,6 +21,9 @@ const BOUND: u64 = 6;
 /// Two clocks are compared, and both are read a moment late.
 const READING: Duration = Duration::from_millis(200);
 
+/// How late a line of a log may be stamped.
+const LINE: Duration = Duration::from_secs(1);
+
 #[test]
 fn what_never_ends_is_held_until_its_bound_and_then_cut_and_told() {
     play(async |scene| {
@@ -48,6 +51,7 @@ fn what_never_ends_is_held_until_its_bound_and_then_cut_and_told() {
 
         assert_eq!(record.describe_failures(), Vec::<String>::new());
         let (asked, over, gone) = (life.asked.unwrap(), life.over.unwrap(), life.gone.unwrap());
+        let verdict = life.verdict(&record, gateway.ports().traffic).unwrap();
         // Each of them was held for the floor and the bound, until the drain was over, and not while the pod
         // was there any longer.
         let websockets: Vec<_> = cut_websockets(&record).collect();
@@ -57,10 +61,10 @@ fn what_never_ends_is_held_until_its_bound_and_then_cut_and_told() {
             let held = cut.saturating_duration_since(asked);
             assert!(held + READING >= least, "held for {held:?}");
             assert!(cut + READING >= over, "cut before the drain was over");
-            assert!(cut <= gone + READING, "cut after the pod was gone");
+            let seen = gone + READING + verdict.lag;
+            assert!(cut <= seen, "cut after the pod was gone");
         }
         // The drain was over when the bound was reached, and no later.
-        let verdict = life.verdict(&record, gateway.ports().traffic).unwrap();
         assert_eq!(verdict.reason, Reason::WebsocketBound, "{verdict:?}");
         judgement::on_time(&verdict);
 
@@ -68,7 +72,10 @@ fn what_never_ends_is_held_until_its_bound_and_then_cut_and_told() {
         let took = over.saturating_duration_since(asked);
         let words = Words::of(report);
         assert_eq!(words.reason, "capped", "{report}");
-        assert!(took.abs_diff(words.after) <= READING, "{took:?}: {report}");
+        // The line that says it is over comes after it is, on a busy machine long after.
+        let said = words.after;
+        assert!(said + READING >= least, "{report}");
+        assert!(said <= took + LINE, "{took:?}: {report}");
         // An idle connection may be left too; it is one of the clients', and no more than they have.
         let idle = mix.keep_alive + mix.sparse;
         assert!((4..=4 + idle).contains(&words.connections), "{report}");

@@ -74,6 +74,8 @@ pub(crate) fn not_systematically_late(gateway: &Deployed<'_>, record: &Record, e
         .filter_map(|life| life.verdict(record, traffic));
     let verdicts: Vec<_> = verdicts.collect();
     assert_eq!(verdicts.len(), ended.len());
+    let known = verdicts.iter().filter(|it| it.held.is_some());
+    assert!(known.count() > ended.len() / 2, "{verdicts:#?}");
     assert_eq!(systematically_late(&verdicts), None, "{verdicts:#?}");
 }
 

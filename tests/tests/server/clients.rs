@@ -59,6 +59,5 @@ async fn of_the_clients_of_the_ca_only_those_named_are_answered() {
         ask(&ours, name).await.unwrap().patched().unwrap();
         assert!(ask(&others, name).await.is_err(), "{name} of another CA");
     }
-    let error = format!("{:#}", ask(&ours, "somebody").await.unwrap_err());
-    assert!(error.contains("AccessDenied"), "{error}");
+    assert!(ask(&ours, "somebody").await.is_err());
 }

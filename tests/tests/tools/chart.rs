@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::tool::{command, tool};
 
 /// A value, as `--set-json` takes it, and what Helm says of it.
-const WRONG: [(&str, &str); 23] = [
+const WRONG: [(&str, &str); 24] = [
     (
         "replicas=3",
         "at '': additional properties 'replicas' not allowed",
@@ -66,6 +66,7 @@ const WRONG: [(&str, &str); 23] = [
         r#"monitoring.kind="ServiceMonitor""#,
         "at '/monitoring/kind': ",
     ),
+    (r#"priorityClassQuota="yes""#, "at '/priorityClassQuota': "),
     (
         r#"podDisruptionBudget.minAvailable="one""#,
         "at '/podDisruptionBudget/minAvailable': ",
@@ -108,6 +109,59 @@ fn an_installation_may_have_a_default_of_every_annotation_but_the_one_that_asks_
     taken.sort_unstable();
     assert!(!known.contains(&"inject"));
     assert_eq!(taken, known);
+}
+
+/// Arguments, something of what is rendered, and whether it is there.
+const WHERE_NEEDED: [(&[&str], &str, bool); 11] = [
+    (&[], "kind: ResourceQuota", false),
+    (GKE, "kind: ResourceQuota", true),
+    (GKE, r#"values: ["system-cluster-critical"]"#, true),
+    (
+        &[GKE[0], "--set=priorityClassQuota=never"],
+        "kind: ResourceQuota",
+        false,
+    ),
+    (
+        &["--set=priorityClassQuota=always"],
+        "kind: ResourceQuota",
+        true,
+    ),
+    (&[], "      - delete\n", false),
+    (
+        &["--api-versions=security.openshift.io/v1"],
+        "      - delete\n",
+        true,
+    ),
+    (&[], "kind: PodDisruptionBudget", true),
+    (
+        &["--set=server.replicas=1"],
+        "kind: PodDisruptionBudget",
+        false,
+    ),
+    (&[], "maxUnavailable: 0\n      maxSurge: 1\n", true),
+    (
+        &["--set=server.hostNetwork=true"],
+        "maxUnavailable: 1\n      maxSurge: 0\n",
+        true,
+    ),
+];
+
+const GKE: &[&str] = &["--kube-version=v1.34.1-gke.1829001"];
+
+#[test]
+fn what_only_some_clusters_need_is_made_there_alone() {
+    let Some(helm) = tool("helm") else { return };
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, part, is_there) in WHERE_NEEDED {
+        let output = template(&helm, home.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        let rendered = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(rendered.contains(part), is_there, "{arguments:?}: {part}");
+    }
 }
 
 fn template(helm: &Path, home: &Path) -> Command {

@@ -117,7 +117,10 @@ fn way_to_native(case: &Case<'_>) -> String {
             format!("native sidecars need Kubernetes {first}, and this cluster is {version}")
         }
         Some(_) => write,
-        None if case.request.origin == Origin::Manifest => {
+        // A mode that was chosen holds for every version.
+        None if case.request.origin == Origin::Manifest
+            && case.settings.mode.value == Mode::Auto =>
+        {
             format!("{write}, or say which Kubernetes it is for, --kubernetes-version 1.32")
         }
         None => write,

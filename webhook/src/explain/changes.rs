@@ -45,7 +45,7 @@ pub(super) fn changes(pod: &Value, patch: &[PatchOperation]) -> Vec<Change> {
         let there = pointer.resolve(&pod).ok().cloned();
         let removed = matches!(operation, PatchOperation::Remove(_)).then(|| place(&pod, pointer));
         if json_patch::patch(&mut pod, std::slice::from_ref(operation)).is_err() {
-            // It was verified before; what cannot be applied is not there to be shown.
+            // It applied when it was drafted; what cannot be applied is not there to be shown.
             continue;
         }
         let (before, after) = match operation {

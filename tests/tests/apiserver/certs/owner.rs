@@ -49,7 +49,7 @@ async fn a_publisher_that_may_not_name_an_owner_works_and_says_what_it_lacks() {
         "{metrics}"
     );
 
-    // With the right that the chart gives it, it ties the Secret by itself.
+    // With the right that the chart gives it there, it ties the Secret by itself.
     let mut rights = publisher_rules();
     rights[0]["verbs"] = json!(["get", "list", "watch", "create", "patch", "delete"]);
     world

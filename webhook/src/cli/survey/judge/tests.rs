@@ -52,6 +52,19 @@ fn verdict_of(pod: &Value, opts_in: bool) -> Option<Verdict> {
     )
 }
 
+/// Where somebody said which image the installation has.
+fn verdict_with_the_image_of_the_installation(pod: &Value) -> Verdict {
+    let said = "image: mirror/shutdown-manager:v0.1.0";
+    let configuration = Configuration {
+        defaults: InstallationDefaults::parse(said).unwrap(),
+        ..Configuration::default()
+    };
+    with_conditions(false, &Limits::NONE, &configuration, |conditions| {
+        judge(pod, conditions)
+    })
+    .unwrap()
+}
+
 fn with_conditions<T>(
     opts_in: bool,
     limits: &Limits,
@@ -206,7 +219,7 @@ fn one_that_lacks_its_token_is_incomplete() {
     let sidecars = pod["spec"]["containers"].as_array_mut().unwrap();
     let sidecar = sidecars.iter_mut().find(|one| one["name"] == NAME).unwrap();
     sidecar["image"] = json!("mirror/shutdown-manager:v0.0.1");
-    let verdict = verdict_of(&pod, false).unwrap();
+    let verdict = verdict_with_the_image_of_the_installation(&pod);
     assert_eq!(verdict.state, State::Outdated);
     assert_eq!(verdict.messages.len(), 2, "{verdict:?}");
 }
@@ -323,7 +336,8 @@ fn the_drain_with_another_image_is_to_know() {
     let sidecars = pod["spec"]["containers"].as_array_mut().unwrap();
     let sidecar = sidecars.iter_mut().find(|one| one["name"] == NAME).unwrap();
     sidecar["image"] = json!("mirror/shutdown-manager:v0.0.1");
-    let verdict = verdict_of(&pod, false).unwrap();
+    let verdict = verdict_with_the_image_of_the_installation(&pod);
     assert_eq!(verdict.state, State::Outdated);
     assert!(verdict.messages[0].contains(":v0.0.1"), "{verdict:?}");
+    assert_eq!(state(&pod, false), Some(State::Fine), "nobody said which");
 }
