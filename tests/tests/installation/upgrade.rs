@@ -47,8 +47,9 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     before
         .install(&stage.values(&[FAIL, "defaults.min-drain=6s"]))
         .unwrap();
-    let gateway = stage.gateway(1);
-    gateway.deploy().await.unwrap();
+    stage.verified();
+    let gateway = stage.gateway(2);
+    let load = stage.load(&gateway).await;
 
     let creations = creations(&stage);
     creations.more(50).await;
@@ -87,6 +88,9 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     stage.release.roll_back(1).unwrap();
     creations.more(50).await;
     creations.end_without_a_failure().await.unwrap();
+    // The gateway was rolled twice meanwhile, to another version's drain and back.
+    let (requests, failures) = load.stop().await.unwrap();
+    assert_eq!(failures, Vec::<String>::new(), "of {requests} requests");
     let mut number = 0;
     let refused = until("a pod is refused", async || {
         number += 1;
