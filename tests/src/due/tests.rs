@@ -153,7 +153,7 @@ fn half_of_the_drains_may_not_be_late_without_having_waited() {
     let unknown = judged(9_000, 20_000);
     assert_eq!(systematically_late(&[unknown.clone(), unknown]), None);
     let before = Verdict {
-        held: Some(Duration::from_millis(300)),
+        held: Some(Duration::from_millis(600)),
         ..late(0)
     };
     assert_eq!(systematically_late(&[before]), None);
