@@ -89,6 +89,11 @@ impl Limits {
     /// The kinds of objects that they are read from, all of `v1`.
     pub(crate) const KINDS: [&'static str; 2] = ["LimitRange", "ResourceQuota"];
 
+    /// Whether they ask for nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.quotas.is_empty() && self.ranges.is_empty()
+    }
+
     /// Reads ResourceQuotas and LimitRanges; what is neither, or cannot be read, asks for nothing.
     pub(crate) fn of<'v>(objects: impl IntoIterator<Item = &'v Value>) -> Self {
         let mut limits = Self::default();

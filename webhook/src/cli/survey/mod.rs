@@ -118,9 +118,9 @@ impl Survey<'_> {
                     limits: cluster.limits_of(&namespace.name),
                     configuration: &configuration,
                 };
-                if let Some(symptom) = Symptom::of(&pod, conditions) {
+                if let Some(verdict) = judge::judge(&pod, conditions) {
                     summary.taking_part += 1;
-                    symptoms.extend(symptom.of_note());
+                    symptoms.extend(Symptom::of(&pod, verdict, conditions));
                 }
             }
         }
@@ -163,29 +163,24 @@ struct Symptom {
 }
 
 impl Symptom {
-    /// Nothing where the pod takes no part.
-    fn of(pod: &Value, conditions: Conditions<'_>) -> Option<Self> {
-        let verdict = judge::judge(pod, conditions)?;
+    /// Nothing of a pod that has its drain, and would get it again.
+    fn of(pod: &Value, verdict: Verdict, conditions: Conditions<'_>) -> Option<Self> {
+        let is_sound = verdict.state == State::Fine;
+        if is_sound && conditions.limits.is_empty() {
+            return None;
+        }
+        let again = Again::of(pod, conditions);
+        if is_sound && again.refused.is_empty() && again.refused_as_it_is.is_empty() {
+            return None;
+        }
         let (namespace, name) = read::name(pod);
         Some(Self {
             namespace,
             name,
             verdict,
             owner: Owner::of(pod),
-            again: Again::of(pod, conditions),
+            again,
         })
-    }
-
-    /// Nothing of one that has its drain, and would get it again.
-    fn of_note(self) -> Option<Self> {
-        let Again {
-            refused,
-            refused_as_it_is,
-            ..
-        } = &self.again;
-        let is_sound = self.verdict.state == State::Fine;
-        let comes_again = refused.is_empty() && refused_as_it_is.is_empty();
-        (!(is_sound && comes_again)).then_some(self)
     }
 
     /// With what helps, now that it is known what makes the pod.

@@ -67,16 +67,8 @@ impl Cluster {
     }
 
     /// The pods, of one namespace or of all, page by page.
-    pub(super) fn pods(&self, only: Option<&str>) -> Pages {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-        let client = self.client.clone();
-        Pages {
-            api: match only {
-                Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-                None => Api::all_with(client, &resource),
-            },
-            next: Some(ListParams::default().limit(PAGE)),
-        }
+    pub(super) fn pods(&self, only: Option<&str>) -> Pods {
+        Pods(Pages::of(&self.client, only, "Pod"))
     }
 
     /// The namespace that a pod is in.
@@ -148,30 +140,64 @@ impl Cluster {
 
 /// Pods that run or are to run, not those that have ended or are about to: a few hundred at a time,
 /// since those of a whole cluster may be gigabytes.
-pub(super) struct Pages {
+pub(super) struct Pods(Pages);
+
+impl Pods {
+    /// The next page; nothing after the last.
+    ///
+    /// # Errors
+    /// When the pods cannot be listed.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Value>>, Failure> {
+        let page = self.0.next().await.map_err(|error| {
+            let message = format!("the pods cannot be listed: {}", in_full(&error));
+            Failure::new(Exit::Unavailable, message)
+        })?;
+        Ok(page.map(|pods| pods.into_iter().filter(is_there).collect()))
+    }
+}
+
+/// The objects of a kind of `v1`, of one namespace or of all, page by page.
+struct Pages {
     api: Api<DynamicObject>,
     /// What to ask for next; nothing after the last page.
     next: Option<ListParams>,
 }
 
 impl Pages {
-    /// The next page; nothing after the last.
-    ///
-    /// # Errors
-    /// When the pods cannot be listed.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Value>>, Failure> {
+    fn of(client: &Client, only: Option<&str>, kind: &str) -> Self {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
+        let client = client.clone();
+        Self {
+            api: match only {
+                Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+                None => Api::all_with(client, &resource),
+            },
+            next: Some(ListParams::default().limit(PAGE)),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Value>>, kube::Error> {
         let Some(page) = self.next.take() else {
             return Ok(None);
         };
-        let list = self.api.list(&page).await.map_err(|error| {
-            let message = format!("the pods cannot be listed: {}", in_full(&error));
-            Failure::new(Exit::Unavailable, message)
-        })?;
+        let list = self.api.list(&page).await?;
         let token = list.metadata.continue_;
         let token = token.filter(|token| !token.is_empty());
         self.next = token.map(|token| page.continue_token(&token));
-        let pods = list.items.into_iter().map(|pod| serde_json::json!(pod));
-        Ok(Some(pods.filter(is_there).collect()))
+        let objects = list
+            .items
+            .into_iter()
+            .map(|object| serde_json::json!(object));
+        Ok(Some(objects.collect()))
+    }
+
+    /// All pages together.
+    async fn all(mut self) -> Result<Vec<Value>, kube::Error> {
+        let mut all = Vec::new();
+        while let Some(page) = self.next().await? {
+            all.extend(page);
+        }
+        Ok(all)
     }
 }
 
@@ -218,9 +244,11 @@ async fn limits(
     let mut objects: HashMap<String, Vec<Value>> = HashMap::new();
     let mut unread = Vec::new();
     for kind in Limits::KINDS {
-        match list(client, only, kind).await {
+        match Pages::of(client, only, kind).all().await {
             Ok(all) => {
-                for object in all {
+                for mut object in all {
+                    // The items of a list do not say their kind.
+                    object["kind"] = kind.into();
                     let (namespace, _) = name(&object);
                     objects.entry(namespace).or_default().push(object);
                 }
@@ -238,29 +266,6 @@ async fn limits(
     let all = objects.into_iter();
     all.map(|(namespace, objects)| (namespace, Limits::of(&objects)))
         .collect()
-}
-
-/// All objects of a kind of `v1`, page by page. The items of a list do not say their kind.
-async fn list(client: &Client, only: Option<&str>, kind: &str) -> Result<Vec<Value>, kube::Error> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
-    let client = client.clone();
-    let api: Api<DynamicObject> = match only {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
-    let mut all = Vec::new();
-    let mut page = Some(ListParams::default().limit(PAGE));
-    while let Some(asked) = page {
-        let list = api.list(&asked).await?;
-        all.extend(list.items.into_iter().map(|object| {
-            let mut object = serde_json::json!(object);
-            object["kind"] = kind.into();
-            object
-        }));
-        let token = list.metadata.continue_.filter(|token| !token.is_empty());
-        page = token.map(|token| asked.continue_token(&token));
-    }
-    Ok(all)
 }
 
 #[cfg(test)]
