@@ -32,11 +32,20 @@ pub const NAME: &str = "drainhook";
 /// The name by which the API server calls.
 pub const SERVICE: &str = "drainhook.drainhook.svc";
 
-/// What `helm template` makes of the chart with these values (`key=value`, as `--set` takes them).
+/// What `helm template` makes of the chart with these values (`key=value`, as `--set` takes them), object by
+/// object.
+///
+/// # Errors
+/// As [`rendered`].
+pub fn render(values: &[&str]) -> Result<Vec<Value>> {
+    Ok(serde_saphyr::from_multiple(&rendered(values)?)?)
+}
+
+/// The same as the text that it is.
 ///
 /// # Errors
 /// When Helm cannot be built, or the chart does not render.
-pub fn render(values: &[&str]) -> Result<Vec<Value>> {
+pub fn rendered(values: &[&str]) -> Result<String> {
     let mut helm = Command::new(helm()?);
     helm.arg("template")
         .arg(NAME)
@@ -48,8 +57,7 @@ pub fn render(values: &[&str]) -> Result<Vec<Value>> {
     let output = helm.output().context("run helm")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "helm template: {said}");
-    let text = String::from_utf8(output.stdout).context("helm wrote something else than text")?;
-    Ok(serde_saphyr::from_multiple(&text)?)
+    String::from_utf8(output.stdout).context("helm wrote something else than text")
 }
 
 /// Helm, built on first use.

@@ -11,6 +11,9 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
+/// What the sidecar may have in memory through a drain, in bytes.
+pub const SIDECAR_MEMORY: u64 = 3_000_000;
+
 /// The sidecar, `shutdown-manager`: static, in the profile of its own in which it is shipped. Built by
 /// cargo on first use, unless `SHUTDOWN_MANAGER_BIN` names one.
 ///

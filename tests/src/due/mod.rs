@@ -169,10 +169,10 @@ pub fn verdict(
 }
 
 /// What is wrong with many drains together: half of them ended more than half a second after they were due
-/// and had not to wait since then, nor for the pause after a look that was held up before: of the waits before
-/// the end few fall into that one, so they count once. On a busy machine
-/// one drain may be excused and all of them are not, since most waits fall where they hold up nothing. Those
-/// of which nobody knows how long they were kept waiting are left out.
+/// and had not to wait since then, nor for the pause after a look that was held up before: few of the waits
+/// before fall into that one, so they count once. On a busy machine one drain may be excused and all of them are
+/// not, since most waits fall where they hold up nothing. Those of which nobody knows how long they were kept
+/// waiting are left out.
 pub fn systematically_late(verdicts: &[Verdict]) -> Option<String> {
     let late = verdicts.iter().filter_map(|it| {
         let since = it.held_since_due.unwrap_or_default();

@@ -76,6 +76,16 @@ const PORTS: Ports = Ports {
     sidecar: 8090,
 };
 
+/// A liveness probe that soon has enough, but does not take a machine that is busy for one that hangs.
+pub fn strict_probe(path: &str, port: u16) -> Value {
+    json!({
+        "httpGet": { "path": path, "port": port },
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+        "failureThreshold": 3,
+    })
+}
+
 impl Default for Gateway {
     fn default() -> Self {
         Self::new()

@@ -12,6 +12,7 @@ pub use shape::Manager;
 use crate::{
     due::{Verdict, systematically_late},
     load::Mix,
+    product::SIDECAR_MEMORY,
     stage::{Memory, Scene, Stage},
 };
 
@@ -51,9 +52,6 @@ pub struct Outcome {
     /// A line for each failed request; for drainhook also for what else it promises.
     pub failures: Vec<String>,
 }
-
-/// Bytes that drainhook's sidecar may have in memory, the process of its hook included.
-const SIDECAR_LIMIT: u64 = 3_000_000;
 
 impl Comparison {
     /// Measures one after the other, and tells each when it is over.
@@ -101,9 +99,9 @@ async fn measure(stage: &Stage, manager: Manager, rollouts: usize) -> Result<Out
     if manager == Manager::Drainhook {
         failures.extend(systematically_late(&verdicts));
         let used = most.share;
-        let over = !(1..=SIDECAR_LIMIT).contains(&used);
+        let over = !(1..=SIDECAR_MEMORY).contains(&used);
         failures.extend(over.then(|| {
-            format!("its sidecar used {used} bytes (Pss), of which it may have {SIDECAR_LIMIT}")
+            format!("its sidecar used {used} bytes (Pss), of which it may have {SIDECAR_MEMORY}")
         }));
     }
     Ok(Outcome {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cluster::{Images, Traffic},
     due::Verdict,
-    gateway::Gateway,
+    gateway::{Gateway, strict_probe},
     load::Record,
     stage::{Deployed, Life, Scene},
 };
@@ -89,45 +89,34 @@ impl fmt::Display for Line {
     }
 }
 
-/// A gateway of a shape, with an application beside it that has no part in the traffic; the number makes it
-/// another one than the last.
-fn gateway(images: &Images, shape: Shape, number: usize) -> Gateway {
-    let gateway = Gateway::new();
-    let gateway = match shape {
-        Shape::Plain => gateway,
-        Shape::BesideItsApplication => gateway.beside_its_application(),
-        Shape::AdminOnASocket => gateway.admin_on_a_socket(),
-        Shape::RegularContainer => gateway.annotation("mode", "container"),
-        Shape::TwoEnvoys => gateway.two_envoys(),
-    };
-    let agent = json!({
-        "name": AGENT,
-        "image": images.tools.reference(),
-        "args": ["serve", format!("0.0.0.0:{AGENT_PORT}")],
-        // Soon has enough, but does not take a machine that is busy for an application that hangs.
-        "livenessProbe": {
-            "httpGet": { "path": "/", "port": AGENT_PORT },
-            "periodSeconds": 1,
-            "timeoutSeconds": 5,
-            "failureThreshold": 3,
-        },
-    });
-    gateway.edit(move |template| {
-        template["metadata"]["annotations"]["soak"] = number.to_string().into();
-        template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
-        let containers = template["spec"]["containers"].as_array_mut();
-        containers.into_iter().for_each(|it| it.push(agent.clone()));
-    })
-}
-
 impl Soak {
-    /// A gateway of a shape; the number makes it another one than the last.
+    /// A gateway of a shape, with an application beside it that has no part in the traffic; the number makes it
+    /// another one than the last.
     pub(super) fn gateway(&self, images: &Images, shape: Shape, number: usize) -> Gateway {
-        let gateway = gateway(images, shape, number);
-        match self.drained {
+        let gateway = Gateway::new();
+        let gateway = match shape {
+            Shape::Plain => gateway,
+            Shape::BesideItsApplication => gateway.beside_its_application(),
+            Shape::AdminOnASocket => gateway.admin_on_a_socket(),
+            Shape::RegularContainer => gateway.annotation("mode", "container"),
+            Shape::TwoEnvoys => gateway.two_envoys(),
+        };
+        let agent = json!({
+            "name": AGENT,
+            "image": images.tools.reference(),
+            "args": ["serve", format!("0.0.0.0:{AGENT_PORT}")],
+            "livenessProbe": strict_probe("/", AGENT_PORT),
+        });
+        let gateway = match self.drained {
             true => gateway,
             false => gateway.not_annotated(),
-        }
+        };
+        gateway.edit(move |template| {
+            template["metadata"]["annotations"]["soak"] = number.to_string().into();
+            template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
+            let containers = template["spec"]["containers"].as_array_mut();
+            containers.into_iter().for_each(|it| it.push(agent.clone()));
+        })
     }
 
     /// Plays a round, and returns when every pod that was to end is gone and every new one ready.

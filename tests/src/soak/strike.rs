@@ -16,11 +16,9 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use super::Fault;
 use crate::{
-    stage::{Container, Deployed, Life, Scene},
+    stage::{Container, Deployed, Life, SIDECAR, Scene},
     wait::until,
 };
-
-const SIDECAR: &str = "shutdown-manager";
 
 /// The application of every pod that has no part in the traffic.
 pub(super) const AGENT: &str = "agent";

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use drainhook_tests::{admin_proxy::Seen, bootstrap::Listener, client::Http1};
+use drainhook_tests::{
+    admin_proxy::Seen, bootstrap::Listener, client::Http1, product::SIDECAR_MEMORY,
+};
 use hyper::Method;
 
 use crate::stage::{Setting, Stage, WEB, holds};
@@ -11,9 +13,6 @@ use crate::stage::{Setting, Stage, WEB, holds};
 /// A large gateway's configuration.
 const CLUSTERS: usize = 2_000;
 const LISTENERS: u16 = 55;
-
-/// The sidecar's peak resident memory over a whole drain of a large gateway, in bytes.
-const MEMORY: u64 = 3_000_000;
 
 /// One look at a large gateway, in bytes.
 const READING: usize = 20_000;
@@ -80,7 +79,7 @@ async fn a_drain_of_a_large_gateway_costs_little() -> Result<()> {
         look <= READING,
         "gauges and counters together are {look} bytes"
     );
-    assert!(peak <= MEMORY, "{peak} bytes resident");
+    assert!(peak <= SIDECAR_MEMORY, "{peak} bytes resident");
     assert_eq!(stage.sidecar.threads()?, 1);
     Ok(())
 }

@@ -2,11 +2,7 @@
 
 use std::{fs, process::Command};
 
-use drainhook_tests::{
-    installation::{NAME, helm},
-    product::workspace,
-    wait::until,
-};
+use drainhook_tests::{installation::rendered, product::workspace, wait::until};
 
 use crate::stage::Stage;
 
@@ -79,7 +75,7 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
             .unwrap();
     }
     for values in INSTALLATIONS {
-        let rendered = render(values);
+        let rendered = rendered(values).unwrap();
         let (foreign, own): (Vec<_>, Vec<_>) = rendered
             .split("\n---\n")
             .partition(|document| FOREIGN.iter().any(|kind| document.contains(kind)));
@@ -101,21 +97,6 @@ async fn whatever_is_set_renders_to_what_the_api_server_takes() {
         assert!(taken, "{said}");
     }
     stage.leave();
-}
-
-/// What the chart makes of values.
-fn render(values: &[&str]) -> String {
-    let mut template = Command::new(helm().unwrap());
-    template
-        .args(["template", NAME])
-        .arg(workspace().join("manifests/chart"));
-    template.args(["--namespace", NAME, "--skip-tests"]);
-    for value in values {
-        template.args(["--set", value]);
-    }
-    let rendered = template.output().unwrap();
-    assert!(rendered.status.success(), "{values:?}: {rendered:?}");
-    String::from_utf8(rendered.stdout).unwrap()
 }
 
 /// The definitions of the kinds that other projects define.

@@ -7,7 +7,7 @@ use std::{
 
 use drainhook_tests::{
     bootstrap::Bootstrap,
-    gateway::Gateway,
+    gateway::{Gateway, strict_probe},
     load::Mix,
     measured::measured,
     stage::{Deployed, Life, Throttled, play},
@@ -30,7 +30,7 @@ fn an_application_that_its_probe_restarts_drains_nobody() {
     play(async |scene| {
         let gateway = Gateway::new().beside_its_application().edit(|template| {
             template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
-            template["spec"]["containers"][1]["livenessProbe"] = strict("/", 8080);
+            template["spec"]["containers"][1]["livenessProbe"] = strict_probe("/", 8080);
         });
         let gateway = scene.put_up(gateway).await.unwrap();
         let pod = gateway.a_pod().await.unwrap();
@@ -52,7 +52,7 @@ fn an_envoy_that_hangs_is_killed_after_its_own_grace_period_and_not_the_pods() {
     play(async |scene| {
         let gateway = Gateway::new().edit(|template| {
             template["spec"]["terminationGracePeriodSeconds"] = json!(GRACE);
-            template["spec"]["containers"][0]["livenessProbe"] = strict("/ready", 8002);
+            template["spec"]["containers"][0]["livenessProbe"] = strict_probe("/ready", 8002);
         });
         let gateway = gateway.annotation("drain-timeout", LONG);
         let gateway = scene.put_up(gateway).await.unwrap();
@@ -214,16 +214,6 @@ fn waits_for_its_control_plane() -> Value {
         .admin(SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)))
         .listeners_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))
         .value()
-}
-
-/// A probe that soon has enough, but does not take a machine that is busy for one that hangs.
-fn strict(path: &str, port: u16) -> Value {
-    json!({
-        "httpGet": { "path": path, "port": port },
-        "periodSeconds": 1,
-        "timeoutSeconds": 5,
-        "failureThreshold": 3,
-    })
 }
 
 fn hang(gateway: &Deployed<'_>, pod: &str, container: &str) {

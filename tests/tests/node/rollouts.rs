@@ -7,15 +7,12 @@ use drainhook_tests::{
     gateway::Gateway,
     load::{Kind, Mix},
     measured::measured,
-    product,
+    product::{self, SIDECAR_MEMORY},
     stage::{Life, play},
 };
 use serde_json::{Value, json};
 
 use crate::judgement::{self, finished};
-
-/// What the sidecar may have resident, in bytes, through all of its drain.
-const SIDECAR_LIMIT: u64 = 3_000_000;
 
 /// So many times a Deployment is restarted without a pause: old pods of several rollouts drain at
 /// the same time.
@@ -38,7 +35,7 @@ fn a_deployment_that_is_restarted_ten_times_in_a_row_loses_nothing() {
         judgement::not_systematically_late(&gateway, &record, &ended);
         let most = memory.stop().await.unwrap();
         measured(format_args!("a sidecar had at most {most:?}"));
-        assert!((1..=SIDECAR_LIMIT).contains(&most.resident), "{most:?}");
+        assert!((1..=SIDECAR_MEMORY).contains(&most.resident), "{most:?}");
     });
 }
 

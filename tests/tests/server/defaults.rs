@@ -16,9 +16,7 @@ const BOUND: &str = "SHUTDOWN_MANAGER_DRAIN_TIMEOUT";
 #[tokio::test]
 async fn each_swap_of_the_mounted_file_counts_for_the_reviews_that_follow() {
     let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("defaults");
-    let mut mounted = Volume::mount(place, &[(FILE, "drain-timeout: 60s")]).unwrap();
-    let server = server(&mounted.file(FILE)).await;
+    let (mut mounted, server) = mounted(directory.path()).await;
     let client = server.client();
     // One connection goes through all of it, as the API server keeps its own.
     let mut kept = client.connect().await.unwrap();
@@ -40,9 +38,7 @@ async fn each_swap_of_the_mounted_file_counts_for_the_reviews_that_follow() {
 #[tokio::test]
 async fn a_faulty_file_leaves_the_last_good_one_in_use_and_is_told_everywhere() {
     let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("defaults");
-    let mut mounted = Volume::mount(place, &[(FILE, "drain-timeout: 60s")]).unwrap();
-    let server = server(&mounted.file(FILE)).await;
+    let (mut mounted, server) = mounted(directory.path()).await;
     let client = server.client();
     until_bound(&client, "60s").await;
     for (number, (text, says)) in [
@@ -109,6 +105,14 @@ async fn a_plain_file_may_be_replaced_rewritten_and_missing_for_a_while() {
     until_bound(&client, "62s").await;
     fs::write(&file, "drain-timeout: 63s").unwrap();
     until_bound(&client, "63s").await;
+}
+
+/// A server with a file of defaults in a volume, as the kubelet mounts it.
+async fn mounted(directory: &Path) -> (Volume, Server) {
+    let place = directory.join("defaults");
+    let mounted = Volume::mount(place, &[(FILE, "drain-timeout: 60s")]).unwrap();
+    let server = server(&mounted.file(FILE)).await;
+    (mounted, server)
 }
 
 async fn server(defaults: &Path) -> Server {

@@ -14,6 +14,14 @@ fn template(helm: &Path, home: &Path) -> Command {
     template
 }
 
+fn install_plugin(helm: &Path, home: &Path) {
+    let plugin = example("helm-postrenderer").join("plugin");
+    let install = command(helm, &plugin, home)
+        .args(["plugin", "install", "."])
+        .output();
+    printed(install.unwrap());
+}
+
 /// What has been rendered is a Deployment with its drain, and everything else as it was.
 fn assert_drained(yaml2json: &Path, home: &Path, plain: &str, rendered: &str) {
     let before = read(yaml2json, home, plain);
@@ -59,11 +67,7 @@ fn helm_4_takes_it_as_a_plugin_with_arguments() {
         return;
     };
     let home = tempfile::tempdir().unwrap();
-    let plugin = example("helm-postrenderer").join("plugin");
-    let install = command(&helm, &plugin, home.path())
-        .args(["plugin", "install", "."])
-        .output();
-    printed(install.unwrap());
+    install_plugin(&helm, home.path());
     let plain = printed(template(&helm, home.path()).output().unwrap());
     let rendered = template(&helm, home.path())
         .args(["--post-renderer", "drainhook"])
@@ -87,11 +91,7 @@ fn helm_4_takes_it_as_a_plugin_with_arguments() {
 fn a_pod_that_is_refused_fails_the_release_of_helm_4_and_check_tells_the_reason() {
     let Some(helm) = tool("helm") else { return };
     let home = tempfile::tempdir().unwrap();
-    let plugin = example("helm-postrenderer").join("plugin");
-    let install = command(&helm, &plugin, home.path())
-        .args(["plugin", "install", "."])
-        .output();
-    printed(install.unwrap());
+    install_plugin(&helm, home.path());
     let wrong = ["--set", "podAnnotations.drainhook\\.io/quite=3s"];
     let output = template(&helm, home.path())
         .args(wrong)
