@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::info;
 
@@ -30,6 +30,15 @@ use crate::{
 /// How long `/wait` waits for a drain to begin. Hooks of one pod's end come together; one that comes
 /// alone is the restart of its own container.
 const WAIT_FOR_A_DRAIN: Duration = Duration::from_secs(3);
+
+/// How long `/wait` waits after a drain until its Envoy has ended, too: what is beside Envoy gets its
+/// SIGTERM after it, and answers what Envoy still took in its last moments. With nothing left Envoy needs
+/// a fraction of a second. One that is a native sidecar ends after everybody else and is waited for in
+/// vain, and one that hangs is not worth more of the grace period.
+pub(crate) const ENVOY_ENDS: Duration = Duration::from_secs(3);
+
+/// How often to look whether it has.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// All Envoys of the pod.
 pub(crate) struct Group {
@@ -140,7 +149,8 @@ impl Group {
         Ok(Ends(ends.into_values().collect()))
     }
 
-    /// The end of whatever drains run now, or begin in the next few seconds.
+    /// The end of whatever drains run now, or begin in the next few seconds, and of their Envoys where those
+    /// end in time.
     pub(crate) async fn wait(&self) -> Report {
         let began = async {
             let mut changed = self.changed.subscribe();
@@ -152,7 +162,18 @@ impl Group {
         };
         // Where none begins there is nothing to wait for: `running` is empty then.
         let _ = timeout(WAIT_FOR_A_DRAIN, began).await;
-        self.running().await
+        let report = self.running().await;
+        let drained = |envoy: &&Envoy| report.drains.iter().any(|drain| drain.envoy == envoy.name);
+        let ended = async {
+            for envoy in self.envoys.iter().filter(drained) {
+                while !envoy.admin.is_gone().await {
+                    sleep(LOOK).await;
+                }
+            }
+        };
+        // One that is still there then is not waited for.
+        let _ = timeout(ENVOY_ENDS, ended).await;
+        report
     }
 
     /// Whether a drain runs, or waits for its release.

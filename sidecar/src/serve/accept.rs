@@ -21,6 +21,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 
+use crate::group::ENVOY_ENDS;
+
 /// A kubelet sends its few lines at once.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,8 +39,8 @@ const MOST_REQUESTS: usize = 512;
 /// After a failed accept: out of file descriptors, and some will be given back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long answers may take to leave when all is over.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long answers may take to leave when all is over: those to `/wait` come last.
+const LAST_ANSWERS: Duration = ENVOY_ENDS.saturating_add(Duration::from_secs(2));
 
 /// A bound server.
 pub(crate) struct Server {

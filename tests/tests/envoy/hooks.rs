@@ -1,14 +1,18 @@
 //! Who calls `/shutdown`, how often, and what happens to the sidecar meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use drainhook_tests::{client::Http1, wait::until};
+use tokio::time::sleep;
 
 use crate::stage::{Setting, Stage, WEB, holds};
 
 /// Ends of the sidecar take a moment longer than this on no machine.
 const SIDECAR_END: Duration = Duration::from_secs(30);
+
+/// For so long the sidecar holds those who wait where a drain is over and its Envoy does not end.
+const ENVOY_ENDS: Duration = Duration::from_secs(3);
 
 /// MARIN3R starts one drain per hook; Envoy Gateway #2864 had two hooks race over a file.
 #[tokio::test]
@@ -116,7 +120,7 @@ async fn a_killed_sidecar_leaves_envoy_alone_and_its_successor_drains_as_ever() 
 async fn a_hook_that_comes_just_after_sigterm_is_not_refused() -> Result<()> {
     let mut stage = Stage::with(&[]).await?;
     stage.sidecar.terminate()?;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(50)).await;
     let answer = stage.drain().await?;
     assert_eq!(answer.status, 200);
     assert_eq!(stage.ready().await?, 503, "Envoy was not drained");
@@ -149,10 +153,10 @@ async fn a_caller_of_wait_is_held_until_the_drain_ends() -> Result<()> {
 
     // The kubelet calls all hooks at once, so this one may be the first.
     let wait = stage.sidecar.hook("/wait").await?;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(200)).await;
     let hook = stage.hook_told().await?;
     let late = stage.sidecar.hook("/wait").await?;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    sleep(Duration::from_secs(6)).await;
     assert!(
         !wait.is_finished() && !late.is_finished(),
         "released before the drain ended"
@@ -161,6 +165,22 @@ async fn a_caller_of_wait_is_held_until_the_drain_ends() -> Result<()> {
     for hook in [hook, wait, late] {
         assert_eq!(hook.answer().await?.status, 200);
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_caller_of_wait_outlives_envoy() -> Result<()> {
+    let mut stage = Stage::with(&[]).await?;
+    let asked = Instant::now();
+    let hook = stage.hook_told().await?;
+    let wait = stage.sidecar.hook("/wait").await?;
+    hook.answer().await?;
+    sleep(Duration::from_millis(500)).await;
+    // Where this test was held up meanwhile, the sidecar has waited long enough.
+    let released = wait.is_finished() && asked.elapsed() < ENVOY_ENDS;
+    assert!(!released, "released while Envoy was there");
+    stage.envoy.kill()?;
+    assert_eq!(wait.answer().await?.status, 200);
     Ok(())
 }
 
