@@ -44,7 +44,7 @@ impl Cut {
     /// When the pod had no address, or nobody saw that it was told to end.
     pub fn new(gateway: &Deployed<'_>, life: &Life, killed: Instant) -> Result<Self> {
         let pod = life.name().to_owned();
-        let address = life.address();
+        let address = life.address;
         let address = address.with_context(|| format!("{pod} had no address"))?;
         let told = life.deleted;
         let told = told.with_context(|| format!("{pod} was not told to end"))?;

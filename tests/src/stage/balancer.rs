@@ -46,7 +46,7 @@ async fn follow(witness: Arc<Witness>, port: u16, endpoints: Endpoints) {
     let mut known = BTreeSet::new();
     loop {
         for life in witness.lives() {
-            let Some(address) = life.address() else {
+            let Some(address) = life.address else {
                 continue;
             };
             let endpoint = SocketAddr::new(address, port);

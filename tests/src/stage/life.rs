@@ -29,6 +29,8 @@ const DECIDING: Duration = Duration::from_secs(3);
 pub struct Life {
     /// What was last seen of it.
     pub pod: Pod,
+    /// Its address, as soon as it had one: at its end the kubelet may tell of it no more.
+    pub address: Option<IpAddr>,
     /// When it was seen that somebody has asked for its end.
     pub deleted: Option<Instant>,
     /// When its grace period is over, as Kubernetes has written it down, to the second.
@@ -53,6 +55,7 @@ impl Life {
     /// Of a pod that is seen for the first time.
     pub(super) fn of(pod: Pod) -> Self {
         Self {
+            address: address(&pod),
             pod,
             deleted: None,
             grace_ends: None,
@@ -66,15 +69,15 @@ impl Life {
         }
     }
 
+    /// Something new is seen of it.
+    pub(super) fn saw(&mut self, pod: Pod) {
+        self.address = self.address.or_else(|| address(&pod));
+        self.pod = pod;
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.pod.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// Its address, where it has one.
-    pub fn address(&self) -> Option<IpAddr> {
-        let address = self.pod.status.as_ref()?.pod_ip.as_ref()?;
-        address.parse().ok()
     }
 
     /// The status of one of its containers, whatever sort it is.
@@ -180,7 +183,7 @@ impl Life {
 
     /// Whether its drain ended when it was due, by what the clients saw; none where it had none.
     pub fn verdict(&self, record: &Record, traffic: u16) -> Option<Verdict> {
-        let endpoint = SocketAddr::new(self.address()?, traffic);
+        let endpoint = SocketAddr::new(self.address?, traffic);
         let settings = self.settings()?;
         let (asked, over) = (self.asked?, self.over?);
         let mut verdict = due::verdict(self.name(), endpoint, asked, over, record, &settings);
@@ -199,6 +202,10 @@ impl Life {
         let spec: PodSpec = serde_json::from_value(spec).ok()?;
         Settings::of(&spec)
     }
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
 fn second_after(ended: &ContainerStateTerminated) -> Option<Instant> {
@@ -226,5 +233,25 @@ fn state(container: &ContainerStatus) -> String {
         (_, Some(waiting), _) => format!("waits ({})", waiting.reason.as_deref().unwrap_or("-")),
         (.., Some(ended)) => format!("ended with {}", ended.exit_code),
         _ => "not started".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        from_value(json!({ "metadata": { "name": "gateway" }, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn a_pod_keeps_its_address_where_the_kubelet_tells_of_it_no_more() {
+        let mut life = Life::of(pod(json!({})));
+        assert_eq!(life.address, None);
+        life.saw(pod(json!({ "podIP": "10.244.1.7" })));
+        life.saw(pod(json!({ "phase": "Succeeded" })));
+        assert_eq!(life.address, Some(IpAddr::from([10, 244, 1, 7])));
     }
 }

@@ -22,6 +22,9 @@ use super::{
 /// Between two readings.
 const EVERY: Duration = Duration::from_millis(100);
 
+/// Of `/proc/stat`: Linux shows a hundredth of a second to programs on every architecture that we run on.
+const TICK: Duration = Duration::from_millis(10);
+
 /// The containers that take part in a drain: the sidecar and the Envoys that it asks.
 const CONTAINERS: [&str; 3] = [SIDECAR, "envoy", "inner"];
 
@@ -82,6 +85,8 @@ struct Processes {
     threads: HashMap<u32, Duration>,
     throttled: BTreeMap<String, Throttled>,
     pods_throttled: Throttled,
+    /// Of the whole machine: who would have run then cannot be told.
+    stolen: Duration,
 }
 
 impl Processes {
@@ -102,6 +107,7 @@ impl Processes {
             threads: HashMap::new(),
             throttled: BTreeMap::new(),
             pods_throttled: Throttled::default(),
+            stolen: Duration::ZERO,
         }
     }
 
@@ -123,14 +129,25 @@ impl Processes {
                 self.pods_throttled = throttled;
             }
         }
+        let stat = fs::read_to_string("/proc/stat");
+        self.stolen = stat.ok().and_then(|it| stolen(&it)).unwrap_or(self.stolen);
         found
     }
 
     fn waited(&self) -> Duration {
         let throttled = self.throttled.values().chain([&self.pods_throttled]);
         let throttled = throttled.map(|it| it.time);
-        self.threads.values().copied().chain(throttled).sum()
+        let threads = self.threads.values().copied();
+        threads.chain(throttled).chain([self.stolen]).sum()
     }
+}
+
+/// How long the processors of this machine were given to others, by the text of `/proc/stat`.
+fn stolen(stat: &str) -> Option<Duration> {
+    let all = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // Behind user, nice, system, idle, iowait, irq and softirq.
+    let ticks: u64 = all.split_whitespace().nth(7)?.parse().ok()?;
+    Some(TICK * u32::try_from(ticks).ok()?)
 }
 
 /// The threads of a process, and how long each has been ready to run without running.
@@ -192,6 +209,14 @@ mod tests {
         assert_eq!(waited(20, 35), 100 + 500);
         assert_eq!(waited(0, 5), 500);
         assert_eq!(waited(31, 35), 400);
+    }
+
+    #[test]
+    fn what_a_hypervisor_took_is_read_for_all_processors_together() {
+        let stat = "cpu  3217615 3560252 1363079 2016469 21593 0 92247 508 0 0\n\
+                    cpu0 1611743 1741947 660834 1070339 6575 0 43471 256 0 0\n";
+        assert_eq!(stolen(stat), Some(Duration::from_millis(5080)));
+        assert_eq!(stolen("intr 5"), None);
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn seen(all: &Lives, pod: Pod) {
     if life.ready.last().is_none_or(|(_, last)| *last != ready) {
         life.ready.push((now, ready));
     }
-    life.pod = pod;
+    life.saw(pod);
 }
 
 /// Reads the log of the sidecar, each time when it was started.
