@@ -133,6 +133,7 @@ pub fn edit(
     let mut expected: Vec<Option<Value>> = vec![None; documents.len()];
     let mut sources = vec![BTreeMap::new(); changes.len()];
     let mut restores = false;
+    let mut join = None;
     for (&index, changes) in &by_document {
         let Some(document) = documents.get(index) else {
             continue;
@@ -141,6 +142,7 @@ pub fn edit(
             Ok(written) => {
                 edits.extend(written.edits);
                 restores |= written.restored;
+                join = join.or(written.join.map(|fault| vec![(index, fault)]));
                 expected[index] = Some(written.value);
             }
             Err(fault) => faults.push((index, fault)),
@@ -184,7 +186,7 @@ pub fn edit(
                 .collect();
             edit(text, documents, &plain)
         }
-        _ => Err(unequal()),
+        _ => Err(join.unwrap_or_else(unequal)),
     }
 }
 
@@ -227,6 +229,7 @@ pub fn edit_bytes(bytes: &[u8], patch: &Patch) -> Result<String, String> {
 struct Written {
     edits: Vec<TextEdit>,
     restored: bool,
+    join: Option<EditError>,
     value: Value,
 }
 
@@ -273,6 +276,7 @@ fn edit_document(
     Ok(Written {
         edits: writer.edits,
         restored: writer.restored,
+        join: writer.join,
         value,
     })
 }

@@ -4,6 +4,7 @@
 //! `,`), nor where a block collection ends. So the tree is built from the events first, and then
 //! [`place`] finds the rest in the text.
 
+mod block_scalar;
 mod place;
 
 use std::collections::HashMap;
@@ -119,6 +120,7 @@ impl Tree {
             Placer {
                 nodes: &mut self.nodes,
                 text,
+                parent: None,
             }
             .place(root, from)?;
         }

@@ -32,6 +32,8 @@ pub(super) struct Writer<'a> {
     pub(super) replaced: Vec<(String, String)>,
     /// Something was written as it was once.
     pub(super) restored: bool,
+    /// What is to blame, where the result is not the value that it should be.
+    pub(super) join: Option<EditError>,
 }
 
 /// Where a node hangs.
@@ -92,6 +94,7 @@ impl<'a> Writer<'a> {
             edits,
             replaced,
             restored: false,
+            join: None,
         }
     }
 
@@ -157,7 +160,7 @@ impl<'a> Writer<'a> {
                         .iter()
                         .map(|entry| (entry.start, self.entry_end(entry)))
                         .collect();
-                    self.remove_lines(&ranges, &|index| removed.contains(&index));
+                    self.remove_lines(&ranges, &|index| removed.contains(&index), path);
                     self.append_entries(id, entries, added, path)
                 }
             }
@@ -240,7 +243,7 @@ impl<'a> Writer<'a> {
             self.flow_collection(&ranges, &elements);
             return Ok(());
         }
-        self.remove_lines(&ranges, &|index| !stays[index]);
+        self.remove_lines(&ranges, &|index| !stays[index], path);
         self.insert_items(planned, items, &ranges, path)
     }
 

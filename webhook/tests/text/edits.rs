@@ -272,6 +272,73 @@ fn a_block_scalar_at_the_end_keeps_its_value() {
 }
 
 #[test]
+fn a_block_scalar_that_ends_with_blanks_and_no_line_break_keeps_its_value() {
+    for (text, expected) in [
+        ("a: |+\n +\n  ", "c: 1\na: |+\n +\n  "),
+        ("a: >+\r\n b\r\n   ", "c: 1\r\na: >+\r\n b\r\n   "),
+        ("a: |1\n  ", "c: 1\na: |1\n  "),
+        ("a: |2-\n   ", "a: |2-\n   \nc: 1"),
+        ("a: |+\n b\n ", "a: |+\n b\nc: 1\n "),
+        ("a: |+\n  ", "a: |+\nc: 1\n  "),
+    ] {
+        case(text, json!([add("/c", json!(1))]), expected);
+    }
+    case("a: |+\n +\n  ", json!([replace("/a", json!("x"))]), "a: x");
+    let refused = apply(
+        "a:\n- |+\n +\n  ",
+        &patch(json!([add("/a/-", json!(1))])),
+        &BTreeMap::new(),
+    );
+    assert_eq!(
+        refused.unwrap_err(),
+        "line 4: /a is written up to a last line without a line break; write it with one"
+    );
+}
+
+#[test]
+fn the_line_break_of_a_block_scalar_stays_where_the_last_lines_go() {
+    for (text, expected) in [
+        ("a: |\n  x\nb: 1", "a: |\n  x\n"),
+        ("a: >+\r\n  x\r\n\r\nb: 1", "a: >+\r\n  x\r\n\r\n"),
+        ("a: |-\n  x\nb: 1", "a: |-\n  x"),
+        ("a: |\nb: 1", "a: |"),
+    ] {
+        let removed = apply(
+            text,
+            &patch(json!([{"op": "remove", "path": "/b"}])),
+            &BTreeMap::new(),
+        );
+        assert_eq!(removed.unwrap().0, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn lines_that_a_block_scalar_would_take_in_are_refused_in_words() {
+    for text in [
+        "a: |+\n  x\nb: 1\n\nc: 1\n",
+        "a: |\n  x\nb: 1\n   \n",
+        "a: >-\n  x\n\nb: 1\n  # two\nc: 1\n",
+    ] {
+        let removed = apply(
+            text,
+            &patch(json!([{"op": "remove", "path": "/b"}])),
+            &BTreeMap::new(),
+        );
+        let message = removed.unwrap_err();
+        assert!(
+            message.contains("a block scalar would take in"),
+            "{message}"
+        );
+    }
+    let removed = apply(
+        "a: |\n  x\nb: 1\n\n# three\nc: 1\n",
+        &patch(json!([{"op": "remove", "path": "/b"}])),
+        &BTreeMap::new(),
+    );
+    assert_eq!(removed.unwrap().0, "a: |\n  x\n\n# three\nc: 1\n");
+}
+
+#[test]
 fn flow_style_stays_flow_style() {
     case(
         "a: {b: 1}\n",

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod edits;
+mod endings;
 mod injections;
 mod painter;
 mod properties;

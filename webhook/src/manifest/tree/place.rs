@@ -4,13 +4,16 @@
 //! is nothing but blanks, comments and indicators. Apart from the building of the tree since that
 //! sees events and never the text, and this the text and no events.
 
+use super::block_scalar::extent;
 use super::{Entry, Item, Kind, Misplaced, Node, NodeId, Style};
-use crate::manifest::text::{line_end, skip_trivia};
+use crate::manifest::text::{column, skip_trivia};
 
 /// Recursion is bounded by the nesting that the parser lets through.
 pub(super) struct Placer<'a> {
     pub(super) nodes: &'a mut Vec<Node>,
     pub(super) text: &'a str,
+    /// The column of the innermost block collection around the node.
+    pub(super) parent: Option<usize>,
 }
 
 impl Placer<'_> {
@@ -44,6 +47,19 @@ impl Placer<'_> {
         Ok(end)
     }
 
+    /// Places a node of the block collection at the column `parent`.
+    fn place_inside(
+        &mut self,
+        parent: Option<usize>,
+        id: NodeId,
+        from: usize,
+    ) -> Result<usize, Misplaced> {
+        let outside = std::mem::replace(&mut self.parent, parent);
+        let end = self.place(id, from)?;
+        self.parent = outside;
+        Ok(end)
+    }
+
     fn place_scalar(
         &mut self,
         id: NodeId,
@@ -57,13 +73,12 @@ impl Placer<'_> {
             Style::Plain | Style::Single | Style::Double => (start, end),
             Style::Block { .. } => {
                 let header = self.expect(after, b"|>")?;
-                let (end, open) = block_scalar_end(self.text, header, end);
-                // Go's reader adds no line break that the text does not have.
-                if open && value.ends_with('\n') {
+                let extent = extent(self.text, header, end, self.parent);
+                if extent.break_added && value.ends_with('\n') {
                     value.pop();
                 }
-                style = Style::Block { open };
-                (header, end)
+                style = Style::Block { open: extent.open };
+                (header, extent.end)
             }
         };
         Ok((content, end, Kind::Scalar { text: value, style }))
@@ -90,7 +105,8 @@ impl Placer<'_> {
         let mut at = after;
         for item in items.iter_mut() {
             item.start = self.expect(at, b"-")?;
-            at = self.place(item.node, item.start + 1)?;
+            let parent = Some(column(self.text, item.start));
+            at = self.place_inside(parent, item.node, item.start + 1)?;
         }
         Ok((
             items
@@ -119,7 +135,9 @@ impl Placer<'_> {
             };
             entry.explicit = self.byte(entry.start) == Some(b'?') && self.is_blank(entry.start + 1);
             let key_from = entry.start + usize::from(entry.explicit);
-            at = self.place(entry.key, key_from)?;
+            // In a flow collection nobody asks for it, and lines may be as long as the text.
+            let parent = (!flow).then(|| column(self.text, entry.start));
+            at = self.place_inside(parent, entry.key, key_from)?;
             let colon = skip_trivia(self.text, at);
             // The next key may begin with a colon: `? a` and then `:b: c`.
             let begins_key = !flow && !self.is_blank(colon + 1);
@@ -129,7 +147,7 @@ impl Placer<'_> {
             } else if !flow && !entry.explicit {
                 return Err(Misplaced { at: colon });
             }
-            at = self.place(entry.value, at)?;
+            at = self.place_inside(parent, entry.value, at)?;
         }
         if braces {
             let close = self.skip_comma(at);
@@ -168,64 +186,4 @@ impl Placer<'_> {
             at
         }
     }
-}
-
-/// Where the last line of a block scalar is that belongs to its value: one with something to read, or
-/// with blanks beyond the indentation. How deep that is where the header says it is not known here;
-/// then blanks count in any case, since to count too many of them changes nothing.
-fn last_content(body: &str, is_explicit: bool) -> Option<usize> {
-    let mut indentation = None;
-    let mut last = None;
-    let mut from = 0;
-    for line in body.split_inclusive(['\n', '\r']) {
-        let text = line.trim_end_matches(['\n', '\r']);
-        let blanks = text.len() - text.trim_start_matches([' ', '\t']).len();
-        if blanks < text.len() {
-            indentation.get_or_insert(blanks);
-            last = Some(from);
-        } else if indentation.is_some_and(|depth| blanks > if is_explicit { 0 } else { depth }) {
-            last = Some(from);
-        }
-        from += line.len();
-    }
-    last
-}
-
-/// Where a block scalar's lines end, and whether the text ends inside of the last one. The
-/// parser's range runs on over blank lines, which belong to the value under `+` alone.
-fn block_scalar_end(text: &str, header: usize, end: usize) -> (usize, bool) {
-    let header_end = line_end(text, header);
-    let indicator = text[header..header_end]
-        .split([' ', '\t', '#'])
-        .next()
-        .unwrap_or_default();
-    let body = text
-        .get(header_end..end.max(header_end))
-        .unwrap_or_default();
-    let used = if indicator.contains('+') {
-        body.rfind(['\n', '\r']).map(|at| {
-            let tail = &body[at + 1..];
-            if tail.trim_start_matches(' ').is_empty() {
-                if body[..at].ends_with('\r') && body[at..].starts_with('\n') {
-                    at - 1
-                } else {
-                    at
-                }
-            } else {
-                body.len()
-            }
-        })
-    } else {
-        let is_explicit = indicator.contains(|c: char| c.is_ascii_digit());
-        // The parser's range may run into the indentation of what follows.
-        let lines = if end < text.len() {
-            body.trim_end_matches([' ', '\t'])
-        } else {
-            body
-        };
-        last_content(lines, is_explicit).map(|at| line_end(text, header_end + at) - header_end)
-    };
-    let end = header_end + used.unwrap_or_default();
-    let open = used.is_some() && !indicator.contains('-') && line_end(text, end) == text.len();
-    (end, open)
 }

@@ -109,7 +109,12 @@ impl Writer<'_> {
     }
 
     /// Takes entries or items out of a block collection of which at least one stays.
-    pub(super) fn remove_lines(&mut self, ranges: &[(usize, usize)], goes: &dyn Fn(usize) -> bool) {
+    pub(super) fn remove_lines(
+        &mut self,
+        ranges: &[(usize, usize)],
+        goes: &dyn Fn(usize) -> bool,
+        path: &Path,
+    ) {
         let mut index = 0;
         while index < ranges.len() {
             if !goes(index) {
@@ -119,11 +124,17 @@ impl Writer<'_> {
             let (start, end) = ranges[index];
             if is_first_on_line(self.text, start) {
                 let to = line_end(self.text, end);
-                match previous_line_end(self.text, line_start(self.text, start)) {
-                    Some(from) => self.replace_range(from, to, String::new()),
+                let line = line_start(self.text, start);
+                match previous_line_end(self.text, line) {
+                    Some(from) if to == self.text.len() && self.needs_break_at(from) => {
+                        self.replace_range(line, to, String::new());
+                    }
+                    Some(from) => {
+                        self.replace_range(from, to, String::new());
+                        self.note_join(from, to, path);
+                    }
                     None => {
-                        let from = line_start(self.text, start);
-                        self.replace_range(from, skip_break(self.text, to), String::new());
+                        self.replace_range(line, skip_break(self.text, to), String::new());
                     }
                 }
                 index += 1;
@@ -136,6 +147,45 @@ impl Writer<'_> {
                 }
                 index = next;
             }
+        }
+    }
+
+    /// Whether a block scalar ends at `end` whose value has the line break there: at the end of the
+    /// text that break has to stay.
+    fn needs_break_at(&self, end: usize) -> bool {
+        self.tree.nodes().iter().any(|node| {
+            let Kind::Scalar { text, style } = &node.kind else {
+                return false;
+            };
+            node.end == end && matches!(style, ScalarStyle::Block { .. }) && text.ends_with('\n')
+        })
+    }
+
+    /// Where lines go that stood between a block scalar and blank lines or a comment, it may take
+    /// these in. Whether it does is seen when the result is read.
+    fn note_join(&mut self, from: usize, to: usize, path: &Path) {
+        let next = skip_break(self.text, to);
+        if next == self.text.len() || !line_is_over(self.text, next) {
+            return;
+        }
+        let below_scalar = self.tree.nodes().iter().any(|node| {
+            let is_block = matches!(
+                node.kind,
+                Kind::Scalar {
+                    style: ScalarStyle::Block { .. },
+                    ..
+                }
+            );
+            is_block && node.end <= from && self.text[node.end..from].trim().is_empty()
+        });
+        if below_scalar {
+            self.join = Some(self.notation(
+                path,
+                next,
+                "so that a block scalar would take in these lines, blank or a comment, where \
+                 those above them go",
+                "without them",
+            ));
         }
     }
 
