@@ -160,12 +160,8 @@ impl AdminProxy {
     pub async fn more_requests(&self, more: usize) -> Result<()> {
         let mut count = self.count.clone();
         let until = *count.borrow() + more;
-        time::timeout(
-            Duration::from_secs(30),
-            count.wait_for(|count| *count >= until),
-        )
-        .await
-        .with_context(|| format!("the admin was not asked {more} more times"))??;
+        let asked = count.wait_for(|count| *count >= until);
+        within(&format!("{more} more requests to the admin"), asked).await??;
         Ok(())
     }
 }

@@ -3,14 +3,17 @@
 use std::{
     ffi::OsString,
     fs,
+    future::poll_fn,
     net::{Ipv4Addr, SocketAddr},
     ops::{Deref, DerefMut},
     process::{Command, ExitStatus},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -25,9 +28,6 @@ use crate::{
 
 /// The header in which a hook carries the token.
 pub const TOKEN_HEADER: &str = "x-drainhook-token";
-
-/// A generous bound on its start, which takes milliseconds.
-const START_BOUND: Duration = Duration::from_secs(20);
 
 /// How often a state is asked for.
 const POLL: Duration = Duration::from_millis(20);
@@ -117,7 +117,7 @@ impl Start {
         let begun = Instant::now();
         while sidecar.get("/healthz").await.is_err() {
             let ended = sidecar.exited()?;
-            if ended.is_some() || begun.elapsed() > START_BOUND {
+            if ended.is_some() || begun.elapsed() > BOUND {
                 bail!(
                     "the sidecar does not serve (exit: {ended:?}): {}",
                     sidecar.log()
@@ -172,22 +172,18 @@ impl Sidecar {
         get(self.start.address, path, None).await
     }
 
-    /// Connects and calls a path as the kubelet calls a preStop hook, and does not wait for the
-    /// answer.
+    /// Calls a path as the kubelet calls a preStop hook, and does not wait for the answer. When this
+    /// returns, the request has been sent; a sidecar in [`Process::pause`] finds it afterwards.
     ///
     /// # Errors
     /// When the sidecar cannot be reached.
     pub async fn hook(&self, path: &str) -> Result<Hook> {
-        let exchange = send(
-            self.start.address,
-            Method::GET,
-            path,
-            self.start.token.as_deref(),
-        )
-        .await?;
+        let begun = Instant::now();
+        let token = self.start.token.as_deref();
+        let exchange = send(self.start.address, Method::GET, path, token).await?;
         Ok(Hook {
             task: tokio::spawn(exchange),
-            begun: Instant::now(),
+            begun,
         })
     }
 
@@ -294,7 +290,7 @@ impl Hook {
         self.task.is_finished()
     }
 
-    /// When it was called.
+    /// When it was called: the sidecar has heard of it later.
     pub fn begun(&self) -> Instant {
         self.begun
     }
@@ -360,12 +356,18 @@ async fn send(
         .await
         .with_context(|| format!("to {address}"))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut connection = Box::pin(connection.fuse());
     let mut request = Request::builder().method(method).uri(path);
     request = request.header("host", address.to_string());
     if let Some(token) = token {
         request = request.header(TOKEN_HEADER, token);
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?);
+    // Writes it; the answer is waited for below.
+    let written = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context)));
+    if let Poll::Ready(ended) = written.await {
+        ended?;
+    }
     Ok(async move {
         // The connection lives in this future, so that dropping it hangs up.
         let exchange = async {

@@ -1,8 +1,8 @@
 //! Envoy's admin interface, as a client.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Method, Request};
@@ -11,11 +11,9 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    time,
 };
 
-/// A call to an admin interface takes milliseconds; one to a process that hangs must end too.
-const CALL_BOUND: Duration = Duration::from_secs(20);
+use crate::wait::within;
 
 /// Where an admin interface is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,10 +101,8 @@ impl Admin {
                 }
             }
         };
-        match time::timeout(CALL_BOUND, call).await {
-            Ok(answer) => answer.with_context(|| format!("{path} of the admin at {self}")),
-            Err(_) => bail!("{path} of the admin at {self}: no answer within {CALL_BOUND:?}"),
-        }
+        let what = format!("{path} of the admin at {self}");
+        within(&what, call).await?.context(what)
     }
 }
 

@@ -19,11 +19,7 @@ pub use self::{
     admin::{Admin, Answer},
     binary::{Binary, NEWEST, OLDEST, Wanted},
 };
-use crate::process::Process;
-
-/// A generous bound on Envoy's start: it takes 0.2 s on an idle machine, with thousands of clusters a
-/// few seconds.
-const START_BOUND: Duration = Duration::from_secs(60);
+use crate::{process::Process, wait::BOUND};
 
 /// How often a starting Envoy is asked whether it is ready.
 const START_POLL: Duration = Duration::from_millis(20);
@@ -171,7 +167,7 @@ impl Envoy {
         let begun = Instant::now();
         while !self.serves().await {
             let ended = self.process.exited()?;
-            if ended.is_some() || begun.elapsed() > START_BOUND {
+            if ended.is_some() || begun.elapsed() > BOUND {
                 let log = self.process.log();
                 let tail: Vec<_> = log.lines().rev().take(5).collect();
                 bail!("Envoy does not serve (exit status: {ended:?}); its log ends in {tail:#?}");

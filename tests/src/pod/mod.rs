@@ -44,9 +44,8 @@ use self::start::Starting;
 use crate::address::Loopback;
 use crate::envoy::Binary;
 use crate::load::Upstream;
+use crate::wait::BOUND;
 
-/// How long a container may take to become ready. Generous: machines are busy while tests run.
-const READY_BOUND: Duration = Duration::from_secs(60);
 /// How often a container that is not ready yet is asked again.
 const READY_POLL: Duration = Duration::from_millis(50);
 
@@ -169,7 +168,7 @@ impl Pod {
             let Some(missing) = self.missing().await? else {
                 return Ok(());
             };
-            if begun.elapsed() > READY_BOUND {
+            if begun.elapsed() > BOUND {
                 bail!(
                     "pod {} is not ready: {missing}{}",
                     self.name,
