@@ -17,9 +17,6 @@ use drainhook_tests::trial::{Outcome, Plan, Prepared, Trial};
 const GATEWAY: &str = include_str!("../../../examples/gateway.yaml");
 const BESIDE_AN_APP: &str = include_str!("beside-an-app.yaml");
 
-/// How late a drain may end on a machine that has other things to do. `make demo` looks closer.
-const LATE: Duration = Duration::from_secs(5);
-
 /// The example, with as little time between two pods as makes an order.
 fn gateway() -> String {
     GATEWAY.replace("minReadySeconds: 5", "minReadySeconds: 1")
@@ -73,15 +70,11 @@ fn assert_nothing_failed(outcome: &Outcome) {
     }
 }
 
-/// Never before it was due, and not long after.
+/// Never before it was due, and not long after. `make demo` looks closer.
 fn assert_ended_when_due(outcome: &Outcome) {
     assert_eq!(outcome.verdicts.len(), 2, "two pods were drained");
     for verdict in &outcome.verdicts {
-        let off = verdict.seconds_off();
-        assert!(
-            off > -0.5 && off < LATE.as_secs_f64(),
-            "{off:.2} s off: {verdict:?}"
-        );
+        assert_eq!(verdict.fault(), None, "{verdict:?}");
     }
 }
 
@@ -199,9 +192,12 @@ async fn an_app_beside_envoy_outlives_its_drain() {
             .client_requests()
             .filter(|request| request.endpoint == Some(life.endpoint))
             .map(|request| request.ended)
-            .max();
+            .max()
+            .unwrap();
+        // The clients may have taken it down late.
+        let lag = outcome.record.lag(stopped.asked, last);
         assert!(
-            app.told >= last.unwrap(),
+            app.told + lag >= last,
             "the app was told to end before the last answer"
         );
     }
