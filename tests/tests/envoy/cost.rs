@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use drainhook_tests::{
-    admin_proxy::Seen, bootstrap::Listener, client::Http1, product::SIDECAR_MEMORY,
+    admin_proxy::Seen, bootstrap::Listener, client::Http1, product::SIDECAR_MEMORY, wait::until,
 };
 use hyper::Method;
 
@@ -88,7 +88,10 @@ async fn a_drain_of_a_large_gateway_costs_little() -> Result<()> {
 async fn a_sidecar_with_nothing_to_do_asks_nothing_and_tells_nothing() -> Result<()> {
     let stage = Setting::new().await?.proxied().start().await?;
     // It may look once at what it is to drain.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until("that look", async || {
+        stage.sidecar.log().contains("Envoy found").then_some(())
+    })
+    .await?;
     let before = stage.proxy().seen();
     assert!(
         before.iter().all(|seen| seen.path == "/server_info"),

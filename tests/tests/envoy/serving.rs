@@ -6,12 +6,13 @@ use drainhook_tests::{
     admin_proxy::Fault,
     client::Http1,
     sidecar::{self, get},
+    wait::BOUND,
 };
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::stage::{BYTES, Setting, Stage, WEB};
+use crate::stage::{BYTES, Setting, Stage, WEB, free_port};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -37,7 +38,7 @@ async fn without_the_token_nobody_drains_and_nobody_waits() -> Result<()> {
             );
         }
     }
-    assert_eq!(stage.proxy().posts(), [""; 0]);
+    assert_eq!(stage.posts(), [""; 0]);
     assert_eq!(stage.ready().await?, 200);
     // A probe has no token.
     for path in ["/healthz", "/metrics"] {
@@ -115,7 +116,7 @@ async fn what_does_not_exist_is_not_found_and_nothing_is_posted() -> Result<()> 
     ] {
         assert_eq!(stage.sidecar.get(path).await?.status, 404, "{path}");
     }
-    assert_eq!(stage.proxy().posts(), [""; 0]);
+    assert_eq!(stage.posts(), [""; 0]);
     Ok(())
 }
 
@@ -203,29 +204,26 @@ async fn a_head_request_starts_no_drain_and_a_post_does() -> Result<()> {
             .status,
         405
     );
-    assert_eq!(stage.proxy().posts(), [""; 0]);
+    assert_eq!(stage.posts(), [""; 0]);
     assert_eq!(
         sidecar::call(at, Method::POST, "/shutdown", None)
             .await?
             .status,
         200
     );
-    assert_eq!(stage.proxy().posts(), ["/healthcheck/fail"]);
+    assert_eq!(stage.posts(), ["/healthcheck/fail"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_report_is_in_the_answer_in_the_log_and_in_the_termination_message() -> Result<()> {
-    let mut stage = Stage::with(&[("--drain-timeout", "2s")]).await?;
+    let mut stage = Stage::with(&[("--drain-timeout", "10s")]).await?;
     let mut client = Http1::connect(stage.at(WEB)).await?;
     let _request = client.request("/hold/slow");
     stage.upstream().arrived("slow").await?;
     let answer = stage.drain().await?;
     stage.sidecar.terminate()?;
-    stage
-        .sidecar
-        .wait(std::time::Duration::from_secs(30))
-        .await?;
+    stage.sidecar.wait(BOUND).await?;
     let log = stage.sidecar.log();
     for (place, text) in [
         ("answer", answer.body),
@@ -244,10 +242,4 @@ async fn the_report_is_in_the_answer_in_the_log_and_in_the_termination_message()
         .count();
     assert!(told <= 1, "the report is one line: {log}");
     Ok(())
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
 }

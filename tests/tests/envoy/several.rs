@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use drainhook_tests::{
     client::Http1,
-    sidecar::{self, Sidecar},
+    sidecar::{self, Hook, Sidecar},
 };
 
 use crate::stage::{Setting, Stage, WEB, holds};
@@ -50,14 +50,13 @@ async fn a_single_hook_does_not_wait_for_the_other_envoy() -> Result<()> {
 
 #[tokio::test]
 async fn hooks_that_come_together_are_released_together() -> Result<()> {
-    let pod = Pod::start().await?;
+    let mut pod = Pod::start().await?;
     let mut client = Http1::connect(pod.outer.at(WEB)).await?;
     let request = client.request("/hold/slow");
     pod.outer.upstream().arrived("slow").await?;
 
     // Nothing is under way on the inner one, but what comes through the outer one may need it.
-    let inner = pod.sidecar.hook("/shutdown/inner").await?;
-    let outer = pod.sidecar.hook("/shutdown/outer").await?;
+    let [inner, outer] = pod.together(["/shutdown/inner", "/shutdown/outer"]).await?;
     pod.inner.told().await?;
     pod.outer.told().await?;
     holds(&inner).await;
@@ -96,6 +95,8 @@ async fn a_hook_without_a_name_drains_all_of_them() -> Result<()> {
 #[tokio::test]
 async fn an_envoy_that_is_gone_does_not_hold_up_the_others() -> Result<()> {
     let mut pod = Pod::start().await?;
+    // Its drain cannot be over before.
+    let _slow = pod.inner.slow().await?;
     let hook = pod.sidecar.hook("/shutdown").await?;
     pod.outer.told().await?;
     pod.inner.envoy.kill()?;
@@ -107,16 +108,13 @@ async fn an_envoy_that_is_gone_does_not_hold_up_the_others() -> Result<()> {
 
 #[tokio::test]
 async fn wait_is_held_until_all_drains_are_over() -> Result<()> {
-    let pod = Pod::start().await?;
+    let mut pod = Pod::start().await?;
     let mut client = Http1::connect(pod.outer.at(WEB)).await?;
     let request = client.request("/hold/slow");
     pod.outer.upstream().arrived("slow").await?;
 
-    let hooks = [
-        pod.sidecar.hook("/wait").await?,
-        pod.sidecar.hook("/shutdown/inner").await?,
-        pod.sidecar.hook("/shutdown/outer").await?,
-    ];
+    let calls = ["/wait", "/shutdown/inner", "/shutdown/outer"];
+    let hooks = pod.together(calls).await?;
     pod.outer.told().await?;
     tokio::time::sleep(LATER).await;
     assert!(
@@ -174,5 +172,18 @@ impl Pod {
             inner,
             outer,
         })
+    }
+
+    /// Calls these paths in this order. The sidecar finds all of the calls at once, however long this takes.
+    async fn together<const N: usize>(&mut self, paths: [&str; N]) -> Result<[Hook; N]> {
+        self.sidecar.pause()?;
+        let mut hooks = Vec::new();
+        for path in paths {
+            hooks.push(self.sidecar.hook(path).await?);
+        }
+        self.sidecar.resume()?;
+        hooks
+            .try_into()
+            .map_err(|_| anyhow!("a hook for each path"))
     }
 }

@@ -1,9 +1,13 @@
 //! What most tests stand on: one Envoy, what is behind it, and one sidecar beside it, as in a pod,
 //! on an address of their own.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use drainhook_tests::{
     address::Loopback,
     admin_proxy::AdminProxy,
@@ -272,6 +276,20 @@ impl Stage {
         self.proxy.as_ref().expect("this stage has no proxy")
     }
 
+    /// What was done to Envoy, of a stage that was [`Setting::proxied`]: the POST requests, but for those which
+    /// the sidecar has given up and sent again, as it does where this process, and the proxy with it, is held up.
+    pub(crate) fn posts(&self) -> Vec<String> {
+        let mut posts = self.proxy().posts();
+        let log = self.sidecar.log();
+        let mut given_up = log.matches(" did not answer /").count();
+        posts.dedup_by(|again, before| {
+            let repeated = again == before && given_up > 0;
+            given_up -= usize::from(repeated);
+            repeated
+        });
+        posts
+    }
+
     /// The termination message; empty where none was written.
     pub(crate) fn termination_message(&self) -> String {
         std::fs::read_to_string(self.setting.path("termination-log")).unwrap_or_default()
@@ -311,6 +329,14 @@ impl Stage {
     pub(crate) async fn drain(&self) -> Result<Answer> {
         self.sidecar.drain().await
     }
+}
+
+/// A port that is free on all addresses, for what cannot have an address of its own. Below the kernel's range
+/// for outgoing connections (32768-60999), none of which can take it before it is used.
+pub(crate) fn free_port() -> Result<u16> {
+    let mut some = (0..1_000).map(|_| fastrand::u16(20_000..30_000));
+    let is_free = |port: &u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok();
+    some.find(is_free).context("no port is free")
 }
 
 /// Sees that a hook is not answered for longer than a drain takes that waits for nothing.
