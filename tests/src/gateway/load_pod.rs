@@ -15,7 +15,7 @@ use super::restricted;
 use crate::{
     cluster::{Access, Image},
     load::PATIENCE,
-    wait::{until, within},
+    wait::until,
 };
 
 /// Answers that the load must have before anything is done to the gateway: every kind of client has
@@ -97,14 +97,22 @@ impl LoadPod {
             follow: true,
             ..LogParams::default()
         };
-        let log = self.pods.log_stream(&self.name, &follow).await?;
+        // Before its end: its log goes with it.
+        let mut log = Some(self.pods.log_stream(&self.name, &follow).await?);
         self.pods
             .delete(&self.name, &DeleteParams::default())
             .await?;
-        let lines = within("the end of the load", log.lines().try_collect::<Vec<_>>()).await??;
-        let last = lines.last().context("an empty log")?;
-        let summary = last.split_once(" requests, ");
-        let (number, _) = summary.with_context(|| format!("no summary: {last:?}"))?;
+        // A stream may break off, and is begun anew for as long as there is a log.
+        let told = until("the summary of the load", async || {
+            let log = match log.take() {
+                Some(log) => log,
+                None => self.pods.log_stream(&self.name, &follow).await.ok()?,
+            };
+            let lines: Vec<String> = log.lines().try_collect().await.ok()?;
+            let (number, _) = lines.last()?.split_once(" requests, ")?;
+            Some((number.to_owned(), lines))
+        });
+        let (number, lines) = told.await?;
         let progress = |line: &String| line.ends_with(" answered");
         let end = lines.len() - 1;
         let failures = lines[..end].iter().filter(|line| !progress(line));

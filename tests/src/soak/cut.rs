@@ -8,17 +8,20 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    load::{Failure, Mix, Outcome, Request},
+    load::{Failure, Mix, Outcome, Record, Request},
     stage::{Deployed, Life},
 };
 
-/// For so long after the deletion of a pod connections may still be sent there: the news has to travel
-/// from the API server to the controller of endpoints and from there to every kube-proxy. A second or
-/// two, and more where every core is busy.
-pub const NEWS: Duration = Duration::from_secs(5);
+/// For so long after the deletion of a pod connections may still be sent there where nobody has seen when the
+/// last one was: the news has to travel from the API server to the controller of endpoints and from there to
+/// every kube-proxy. A second or two, and more where every core is busy.
+const NEWS: Duration = Duration::from_secs(5);
 
 /// Clients and whoever kills look at the clock in different threads.
 const READING: Duration = Duration::from_millis(200);
+
+/// A short request takes less than this where nobody comes late.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// The end of an Envoy by force, when it may have had requests in flight.
 ///
@@ -30,7 +33,8 @@ pub struct Cut {
     pod: String,
     address: SocketAddr,
     service: SocketAddr,
-    told: Instant,
+    /// When everybody knew that it ends.
+    news: Instant,
     killed: Instant,
     over: Instant,
     long: bool,
@@ -54,24 +58,27 @@ impl Cut {
             pod,
             address: SocketAddr::new(address, gateway.ports().traffic),
             service: gateway.service(),
-            told,
+            news: life.unknown.unwrap_or(told + NEWS),
             killed,
             over: over.max(killed),
             long: false,
         })
     }
 
-    /// The same where every request was given the time of a short one: only the long sorts may be lost.
+    /// The same where every request was given the time of a short one: only the long sorts may be lost, but
+    /// where the clients themselves came late, so that short ones may have taken long.
     #[must_use]
-    pub fn of_long_requests(self) -> Self {
-        Self { long: true, ..self }
+    pub fn of_long_requests(self, record: &Record) -> Self {
+        let before = self.killed.checked_sub(SHORT).unwrap_or(self.killed);
+        let long = record.lag(before, self.over) < SHORT;
+        Self { long, ..self }
     }
 
-    /// The same where the pod was no longer sent any connections before: it was not ready from this moment on.
+    /// The same where the pod was sent no new connections any more from this moment on, before it was told to end.
     #[must_use]
-    pub fn not_ready_since(self, moment: Instant) -> Self {
+    pub fn passed_over_since(self, moment: Instant) -> Self {
         Self {
-            told: self.told.min(moment),
+            news: self.news.min(moment),
             ..self
         }
     }
@@ -83,11 +90,10 @@ impl Cut {
 
     /// Whether a failed request was lost by it.
     pub fn hit(&self, request: &Request) -> bool {
-        let news = self.told + NEWS;
         let reached = match request.endpoint {
             Some(endpoint) if endpoint == self.address => request.sent <= self.over + READING,
             // Nobody has ever answered on its connection, which was made when it was sent.
-            Some(endpoint) if endpoint == self.service => request.sent <= news,
+            Some(endpoint) if endpoint == self.service => request.sent <= self.news,
             _ => false,
         };
         // Whoever waits for an address that is gone waits for as long as he likes.
@@ -96,7 +102,7 @@ impl Cut {
             Outcome::Failed(Failure::TimedOut | Failure::Unreachable(_))
         );
         let then = request.ended + READING >= self.killed
-            && (waits || request.ended <= self.over.max(news) + READING);
+            && (waits || request.ended <= self.over.max(self.news) + READING);
         reached && then && (!self.long || request.kind.is_long())
     }
 
@@ -106,7 +112,7 @@ impl Cut {
         if self.long {
             return mix.long_at_once();
         }
-        let news = (self.told + NEWS).saturating_duration_since(self.killed);
+        let news = self.news.saturating_duration_since(self.killed);
         let connections = mix.connections_a_second() * news.as_secs_f64();
         mix.at_once() + connections.ceil() as usize
     }
@@ -137,7 +143,7 @@ mod tests {
             pod: "it".to_owned(),
             address: address(POD),
             service: address(SERVICE),
-            told,
+            news: told + NEWS,
             killed: told + Duration::from_secs(8),
             over: told + Duration::from_secs(9),
             long: false,
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn a_short_request_is_not_excused_where_only_long_ones_may_be_lost() {
         let (cut, told) = cut_and_told();
-        let cut = cut.of_long_requests();
+        let cut = Cut { long: true, ..cut };
         let hit = |kind| cut.hit(&request(kind, told, (POD, 50, 85), broken()));
         assert!(hit(Kind::Slow) && hit(Kind::Http2Stream));
         assert!(!hit(Kind::Short) && !hit(Kind::KeepAlive) && !hit(Kind::Http2));
@@ -217,7 +223,7 @@ mod tests {
                 pod: "it".to_owned(),
                 address: address(POD),
                 service: address(SERVICE),
-                told,
+                news: told + NEWS,
                 killed,
                 over: killed,
                 long: false,
@@ -226,7 +232,11 @@ mod tests {
         let mix = Mix::small();
         assert_eq!(cut(5).most(&mix), mix.at_once());
         assert_eq!(cut(60).most(&mix), mix.at_once());
-        assert_eq!(cut(0).of_long_requests().most(&mix), mix.long_at_once());
+        let long = Cut {
+            long: true,
+            ..cut(0)
+        };
+        assert_eq!(long.most(&mix), mix.long_at_once());
         let a_second = mix.connections_a_second() as usize;
         assert_eq!(cut(3).most(&mix), mix.at_once() + 2 * a_second);
     }

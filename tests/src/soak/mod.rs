@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-pub use cut::{Cut, NEWS};
+pub use cut::Cut;
 pub use plan::{End, Fault, Round, Rounds, Shape};
 pub use round::Line;
 

@@ -168,11 +168,11 @@ impl Soak {
         if matches!(line.round.fault, Fault::Throttled { .. }) {
             line.in_vain = !ended.iter().any(throttled);
         }
+        let record = traffic.record_since(began.checked_sub(BEFORE).unwrap_or(began));
         if line.round.end == End::DeletionInAHurry && line.cut.is_none() {
             let life = find(&victim).with_context(|| format!("{victim} did not end"))?;
-            line.cut = hurried(deployed, life, began, line.round.fault)?;
+            line.cut = hurried(deployed, life, began, &record, line.round.fault)?;
         }
-        let record = traffic.record_since(began.checked_sub(BEFORE).unwrap_or(began));
         let hung = strike.map(|strike| strike.pod);
         line.judge(deployed, &ended, &record, hung.as_deref());
         Ok(line)
@@ -229,6 +229,7 @@ fn hurried(
     deployed: &Deployed<'_>,
     life: &Life,
     began: Instant,
+    record: &Record,
     fault: Fault,
 ) -> Result<Option<Cut>> {
     let over = began + Duration::from_secs(u64::from(HURRY));
@@ -239,7 +240,7 @@ fn hurried(
     Ok(Some(match fault {
         // What is short may take long then.
         Fault::EnvoyHangs { .. } | Fault::CoresBusy { .. } | Fault::Throttled { .. } => cut,
-        _ => cut.of_long_requests(),
+        _ => cut.of_long_requests(record),
     }))
 }
 

@@ -1,6 +1,10 @@
 //! A gateway that is there: loaded, rolled, and asked what became of its pods.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
@@ -192,7 +196,17 @@ impl<'a> Deployed<'a> {
         Ok(())
     }
 
-    /// Deletes a pod, with its own grace period or a shorter one, in seconds.
+    /// Waits until a pod is sent no new connections any more: the node that the load comes from knows that it is
+    /// not ready, or is to end. Gives when it knew.
+    ///
+    /// # Errors
+    /// When that has not come in three minutes.
+    pub async fn until_passed_over(&self, pod: &str) -> Result<Instant> {
+        self.witness.until_passed_over(pod).await?;
+        Ok(Instant::now())
+    }
+
+    /// Deletes a pod, with its own grace period or a shorter one, in seconds. One that is gone already is no error.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -201,8 +215,10 @@ impl<'a> Deployed<'a> {
             grace_period_seconds: grace,
             ..DeleteParams::default()
         };
-        self.api().delete(pod, &parameters).await?;
-        Ok(())
+        match self.api().delete(pod, &parameters).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => Ok(deleted.map(drop)?),
+        }
     }
 
     /// Replaces every pod under load, and returns when every old one is gone.

@@ -37,6 +37,8 @@ pub struct Life {
     pub grace_ends: Option<Timestamp>,
     /// When it was seen that it is gone.
     pub gone: Option<Instant>,
+    /// When the node that the load comes from was seen to send no new connections there any more.
+    pub unknown: Option<Instant>,
     /// When the first hook came, by the sidecar's log.
     pub asked: Option<Instant>,
     /// When the last drain was over, by the sidecar's log.
@@ -60,6 +62,7 @@ impl Life {
             deleted: None,
             grace_ends: None,
             gone: None,
+            unknown: None,
             asked: None,
             over: None,
             ready: Vec::new(),

@@ -10,6 +10,7 @@ mod container;
 mod deployed;
 mod life;
 mod memory;
+mod news;
 mod waits;
 mod witness;
 

@@ -2,7 +2,9 @@
 //!
 //! A drain that ends late on a machine with too few processors is no fault of the sidecar's, and one that
 //! ends late on any other machine is. The kernel tells them apart: it counts for each thread how long
-//! that was ready to run and was not let (`schedstat`), and for each limit how long it was enforced.
+//! that was ready to run and was not let (`schedstat`), for each limit how long it was enforced,
+//! and for each processor how long a hypervisor had given it to others (`steal` in proc_stat(5)). Where the
+//! whole machine stands still, whoever reads that comes late.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +23,10 @@ use super::{
 
 /// Between two readings.
 const EVERY: Duration = Duration::from_millis(100);
+
+/// Whoever reads comes so much late at any time; where it comes later than this, the whole machine may have
+/// stood still, which nobody counts.
+const LATE: Duration = Duration::from_millis(50);
 
 /// Of `/proc/stat`: Linux shows a hundredth of a second to programs on every architecture that we run on.
 const TICK: Duration = Duration::from_millis(10);
@@ -62,8 +68,9 @@ impl Waits {
 pub(super) async fn follow(pod: Life, lives: Lives) {
     let uid = pod.pod.metadata.uid.clone().unwrap_or_default();
     let mut processes = Processes::of(&pod);
+    let mut stood_still = Duration::ZERO;
     while processes.read() {
-        let waited = processes.waited();
+        let waited = processes.waited() + stood_still;
         match locked(&lives).get_mut(&uid) {
             Some(life) => {
                 life.waits.readings.push((Instant::now(), waited));
@@ -71,7 +78,12 @@ pub(super) async fn follow(pod: Life, lives: Lives) {
             }
             None => return,
         }
+        let due = Instant::now() + EVERY;
         sleep(EVERY).await;
+        let late = due.elapsed();
+        if late > LATE {
+            stood_still += late;
+        }
     }
 }
 

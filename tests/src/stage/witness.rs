@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::{AsyncBufReadExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -22,6 +22,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use super::{
     life::{Life, SIDECAR, instant},
+    news::{self, Rules},
     waits,
 };
 use crate::{cluster::Cluster, gateway::is_ready};
@@ -33,6 +34,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Witness {
     lives: Lives,
+    rules: Rules,
     task: JoinHandle<()>,
 }
 
@@ -44,9 +46,11 @@ impl Witness {
     pub fn start(cluster: &Cluster, namespace: &str) -> Self {
         let lives = Lives::default();
         let pods = Api::namespaced(cluster.client(), namespace);
-        let watch = watch(pods, cluster.client(), Arc::clone(&lives));
+        let rules = Rules::told_by(cluster.nodes()[0].command("iptables-save"));
+        let watch = watch(pods, cluster.client(), rules.clone(), Arc::clone(&lives));
         Self {
             lives,
+            rules,
             task: tokio::spawn(watch),
         }
     }
@@ -73,6 +77,16 @@ impl Witness {
             .collect()
     }
 
+    /// Waits until the node that the load comes from sends no new connections to a pod that is there.
+    ///
+    /// # Errors
+    /// When that has not come in three minutes, or the pod had no address.
+    pub(super) async fn until_passed_over(&self, name: &str) -> Result<()> {
+        let address = self.life(name).and_then(|life| life.address);
+        let address = address.with_context(|| format!("{name} had no address"))?;
+        self.rules.until_passed_over(address).await
+    }
+
     /// What was seen of one pod.
     pub fn life(&self, name: &str) -> Option<Life> {
         let lives = locked(&self.lives);
@@ -90,7 +104,7 @@ pub(super) fn locked(lives: &Lives) -> MutexGuard<'_, BTreeMap<String, Life>> {
     lives.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn watch(pods: Api<Pod>, client: Client, lives: Lives) {
+async fn watch(pods: Api<Pod>, client: Client, rules: Rules, lives: Lives) {
     let selected = watcher::Config::default().labels("app=gateway");
     let events = watcher(pods, selected).default_backoff();
     pin_mut!(events);
@@ -99,20 +113,20 @@ async fn watch(pods: Api<Pod>, client: Client, lives: Lives) {
     loop {
         match events.try_next().await {
             Ok(Some(Event::Apply(pod))) => {
-                seen(&lives, pod.clone());
+                seen(&lives, &rules, pod.clone());
                 follow(&pod, &client, &lives, &mut followed);
             }
             // The watch begins, and begins anew after a fault, with all that there is.
             Ok(Some(Event::Init)) => listed.clear(),
             Ok(Some(Event::InitApply(pod))) => {
                 listed.extend(pod.metadata.uid.clone());
-                seen(&lives, pod.clone());
+                seen(&lives, &rules, pod.clone());
                 follow(&pod, &client, &lives, &mut followed);
             }
             Ok(Some(Event::InitDone)) => gone_unseen(&lives, &listed),
             Ok(Some(Event::Delete(pod))) => {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
-                seen(&lives, pod);
+                seen(&lives, &rules, pod);
                 if let Some(life) = locked(&lives).get_mut(&uid) {
                     life.gone = Some(Instant::now());
                 }
@@ -134,16 +148,21 @@ fn gone_unseen(lives: &Lives, listed: &BTreeSet<String>) {
     }
 }
 
-fn seen(all: &Lives, pod: Pod) {
+fn seen(all: &Lives, rules: &Rules, pod: Pod) {
     let now = Instant::now();
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let mut lives = locked(all);
-    let life = lives.entry(uid).or_insert_with(|| Life::of(pod.clone()));
+    let life = lives.entry(uid.clone());
+    let life = life.or_insert_with(|| Life::of(pod.clone()));
     if let Some(end) = &pod.metadata.deletion_timestamp {
         // At the very end it is set to the present.
         life.grace_ends.get_or_insert(end.0);
         if life.deleted.replace(life.deleted.unwrap_or(now)).is_none() {
             tokio::spawn(waits::follow(Life::of(pod.clone()), Arc::clone(all)));
+            if let Some(address) = life.address {
+                let follow = news::follow(uid, address, rules.clone(), Arc::clone(all));
+                tokio::spawn(follow);
+            }
         }
     }
     let ready = is_ready(&pod);

@@ -6,12 +6,11 @@ use drainhook_tests::{
     gateway::Gateway,
     load::{Mix, Record},
     measured::measured,
-    soak::{Cut, NEWS},
+    soak::Cut,
     stage::{Container, Deployed, Life, Scene},
     wait::until,
 };
 use rustix::process::Signal;
-use tokio::time::sleep;
 
 use crate::judgement;
 
@@ -60,10 +59,10 @@ pub(crate) async fn strike_in_a_drain(
 pub(crate) async fn until_nothing_new_comes(gateway: &Deployed<'_>, pod: &str) {
     let drains = async || {
         let life = gateway.life(pod).ok()?;
-        life.asked.and(life.deleted)
+        life.asked.and(life.unknown)
     };
-    let deleted = until("the drain begins", drains).await.unwrap();
-    sleep((deleted + NEWS).saturating_duration_since(Instant::now())).await;
+    let what = "the drain begins and the pod is passed over";
+    until(what, drains).await.unwrap();
 }
 
 /// Nothing failed but what was lost by a cut, and of that at most so many requests. Gives how many.

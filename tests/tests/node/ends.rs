@@ -90,7 +90,8 @@ fn a_short_grace_period_at_deletion_costs_only_requests_that_are_longer() {
         // Each request that is lost was in flight in that pod when the grace period was over, and of a kind
         // that takes long.
         let over = asked + Duration::from_secs(u64::from(GRACE));
-        let cut = Cut::new(&gateway, &life, over).unwrap().of_long_requests();
+        let cut = Cut::new(&gateway, &life, over).unwrap();
+        let cut = cut.of_long_requests(&record);
         let lost = only_cut(&record, &cut, cut.most(&mix));
         measured(format_args!("{lost} requests lost"));
         // The drain was asked for, and cut short by Kubernetes.

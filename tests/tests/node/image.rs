@@ -1,12 +1,12 @@
 //! The sidecar's image is not on the nodes, and nobody can pull it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use drainhook_tests::{
     gateway::Gateway,
     load::Mix,
     measured::measured,
-    soak::{Cut, NEWS},
+    soak::Cut,
     stage::{Deployed, Life, Scene, play},
     wait::until,
 };
@@ -19,6 +19,9 @@ use crate::{
 };
 
 const SIDECAR: &str = "shutdown-manager";
+
+/// Long enough for requests on every connection that is open. Only ever used to see that nothing fails meanwhile.
+const A_WHILE: Duration = Duration::from_secs(3);
 
 #[test]
 fn the_old_pods_serve_while_the_new_one_waits_for_the_sidecars_image() {
@@ -109,10 +112,11 @@ fn a_pod_whose_sidecar_cannot_come_back_serves_on_and_loses_at_its_end_what_is_i
         image.goes();
         let sidecar = gateway.container(&pod, SIDECAR).unwrap();
         sidecar.signal(Signal::KILL).unwrap();
-        let not_ready = until_without_its_sidecar(&gateway, &pod).await;
+        until_without_its_sidecar(&gateway, &pod).await;
         // Envoy serves on the connections that it has.
         let before = traffic.count();
-        sleep(NEWS).await;
+        let passed_over = gateway.until_passed_over(&pod).await.unwrap();
+        sleep(A_WHILE).await;
         assert_eq!(traffic.count().failed, 0, "{before:?}");
         let killed = Instant::now();
         gateway.delete(&pod, None).await.unwrap();
@@ -122,19 +126,18 @@ fn a_pod_whose_sidecar_cannot_come_back_serves_on_and_loses_at_its_end_what_is_i
         let record = traffic.stop().await.unwrap();
         assert!(life.asked.is_none(), "{:#?}", life.log);
         let cut = Cut::new(&gateway, &life, killed).unwrap();
-        let cut = cut.not_ready_since(not_ready);
+        let cut = cut.passed_over_since(passed_over);
         let lost = only_cut(&record, &cut, mix.at_once());
         let took = life.took().unwrap();
         measured(format_args!("{lost} requests lost; gone after {took:.1?}"));
     });
 }
 
-/// Waits until the sidecar of a pod waits for its image, and gives when the pod was no longer ready.
-async fn until_without_its_sidecar(gateway: &Deployed<'_>, pod: &str) -> Instant {
+/// Waits until the sidecar of a pod waits for its image and the pod is not ready.
+async fn until_without_its_sidecar(gateway: &Deployed<'_>, pod: &str) {
     let without = async || {
         let life = gateway.life(pod).ok()?;
-        let (since, ready) = *life.ready.last()?;
-        (!ready && waits_for_its_image(&life)).then_some(since)
+        (!life.is_ready() && waits_for_its_image(&life)).then_some(())
     };
     let what = "the sidecar cannot come back";
     until(what, without).await.unwrap()
