@@ -17,6 +17,9 @@ use rustix::{
 /// Takes memory in a cgroup until the kernel looks for somebody to kill.
 const HOG: &str = r#"echo $$ >"$1/cgroup.procs" && head -c 200M /dev/zero | tail >/dev/null"#;
 
+/// What the runtime's process in a container is called: `runc:[2:INIT]`.
+const RUNTIME: &str = "runc:";
+
 /// So many of them one after the other, at most.
 const HOGS: usize = 10;
 
@@ -220,8 +223,14 @@ impl Throttled {
 }
 
 impl Memory {
-    /// Of one process; nothing where it is gone.
+    /// Of one process; nothing where it is gone, or where the runtime has not yet replaced itself by the
+    /// container's program: `runc` has five times the memory of a sidecar.
     fn of(pid: u32) -> Self {
+        // First of all: what is the program now stays it.
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.starts_with(RUNTIME) {
+            return Self::default();
+        }
         let path = format!("/proc/{pid}/smaps_rollup");
         let text = fs::read_to_string(path).unwrap_or_default();
         Self {
@@ -249,6 +258,8 @@ fn figure(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -269,5 +280,31 @@ mod tests {
         let Memory { resident, share } = Memory::of(std::process::id());
         assert!(0 < share && share <= resident, "{share} of {resident}");
         assert_eq!(Memory::of(u32::MAX), Memory::default());
+    }
+
+    #[test]
+    fn the_runtimes_process_is_not_counted_as_the_containers() {
+        let has_memory = |name: &str| {
+            let mut shell = Command::new("sh");
+            shell.args([
+                "-c",
+                "printf %s \"$1\" >/proc/$$/comm; echo; read _",
+                "sh",
+                name,
+            ]);
+            let mut shell = shell
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let named = &mut [0];
+            shell.stdout.as_mut().unwrap().read_exact(named).unwrap();
+            let memory = Memory::of(shell.id());
+            shell.stdin.take();
+            shell.wait().unwrap();
+            memory != Memory::default()
+        };
+        assert!(has_memory("shutdown-manag"));
+        assert!(!has_memory("runc:[2:INIT]"));
     }
 }
