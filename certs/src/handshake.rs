@@ -8,6 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ResolvesServerCert;
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
     ServerConnection, SignatureScheme,
@@ -50,7 +51,7 @@ pub enum HandshakeError {
     Stuck,
 }
 
-/// Shakes hands with what `resolver` serves now.
+/// Shakes hands with what `resolver` serves, as a client does whose clock shows `now`.
 ///
 /// # Errors
 /// Whatever an API server would see, see [`HandshakeError`].
@@ -65,7 +66,7 @@ pub fn verify(
     };
     let name =
         ServerName::try_from(name.to_owned()).map_err(|_| HandshakeError::Name(name.to_owned()))?;
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(Moment(now)))
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
@@ -74,6 +75,17 @@ pub fn verify(
     // Who may call is not in question here.
     let server = ServerConnection::new(Arc::new(server_config(resolver, None)?))?;
     shake(ClientConnection::new(Arc::new(config), name)?, server)
+}
+
+/// The moment at which a client looks at certificates.
+#[derive(Debug)]
+pub(crate) struct Moment(pub(crate) SystemTime);
+
+impl TimeProvider for Moment {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = self.0.duration_since(SystemTime::UNIX_EPOCH);
+        since.ok().map(UnixTime::since_unix_epoch)
+    }
 }
 
 fn chain_verifier(

@@ -1,10 +1,10 @@
-//! A replica over many rotations of CA and leaf in real time, with clients that hold connections
-//! and clients that come late: API servers that go by a bundle as old as the overlap allows.
+//! A replica over many rotations of CA and leaf, with clients that hold connections and clients that come
+//! late: API servers that go by a bundle as old as the overlap allows. The time is the tests' own.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,6 +19,7 @@ use super::replica::{Replica, SelfManagedOptions};
 use super::secret::{self, SecretName};
 use crate::authority::Authority;
 use crate::certificate::Certificate;
+use crate::handshake::Moment;
 use crate::lifetimes::Lifetimes;
 use crate::names::ServerNames;
 use crate::provider::provider;
@@ -35,17 +36,20 @@ const LIFETIMES: Lifetimes = Lifetimes {
     backdate: Duration::from_secs(1),
 };
 
+/// From one look of publisher, replica and clients to the next.
+const STEP: Duration = Duration::from_millis(100);
+
 /// A publisher whose API server is a variable.
 struct Writer {
     planner: Planner,
     watched: Watched,
-    began: Instant,
+    began: SystemTime,
     secret: Option<Secret>,
     bundle: Vec<Certificate>,
 }
 
 impl Writer {
-    fn new(lifetimes: Lifetimes) -> Self {
+    fn new(lifetimes: Lifetimes, began: SystemTime) -> Self {
         let planner = Planner {
             organization: "drainhook".to_owned(),
             lifetimes,
@@ -53,14 +57,13 @@ impl Writer {
         Self {
             planner,
             watched: Watched::default(),
-            began: Instant::now(),
+            began,
             secret: None,
             bundle: Vec::new(),
         }
     }
 
-    fn round(&mut self) {
-        let now = SystemTime::now();
+    fn round(&mut self, now: SystemTime) {
         let entry = Entry {
             name: "one".to_owned(),
             bundle: self.bundle.clone(),
@@ -78,9 +81,8 @@ impl Writer {
         let right = rotation
             .as_ref()
             .and_then(|one| observed.right(&one.bundle()));
-        let watched = self
-            .watched
-            .see(rotation.as_ref(), right, self.began.elapsed());
+        let elapsed = now.duration_since(self.began).unwrap();
+        let watched = self.watched.see(rotation.as_ref(), right, elapsed);
         let findings = Findings {
             memory: None,
             watched,
@@ -119,12 +121,13 @@ fn name() -> SecretName {
 async fn connect(
     address: std::net::SocketAddr,
     bundle: &[Certificate],
+    now: SystemTime,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for certificate in bundle {
         roots.add(certificate.der.clone()).unwrap();
     }
-    let config = ClientConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(Moment(now)))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
@@ -157,13 +160,14 @@ async fn no_rotation_closes_a_connection_or_refuses_one_that_knows_only_what_is_
         lifetimes: LIFETIMES,
     };
     let mut replica = Replica::new(options, Arc::clone(&served), status.clone());
-    let mut writer = Writer::new(LIFETIMES);
+    let mut now = SystemTime::now();
+    let mut writer = Writer::new(LIFETIMES, now);
     while writer.bundle.is_empty() {
-        writer.round();
+        writer.round(now);
     }
-    writer.round();
+    writer.round(now);
     replica.see(writer.secret.as_ref());
-    replica.serve(SystemTime::now());
+    replica.serve(now);
     assert!(status.ready());
 
     let acceptor = TlsAcceptor::from(Arc::new(server_config(served, None).unwrap()));
@@ -186,22 +190,23 @@ async fn no_rotation_closes_a_connection_or_refuses_one_that_knows_only_what_is_
     });
 
     // What was published, and when: late clients go by the oldest that is allowed.
-    let mut history = VecDeque::from([(Instant::now(), writer.bundle.clone())]);
+    let mut history = VecDeque::from([(now, writer.bundle.clone())]);
     let mut held = Vec::new();
     let (mut authorities, mut leaves) = (BTreeSet::new(), BTreeSet::new());
     let mut connections = 0;
     while authorities.len() <= ROTATIONS {
-        writer.round();
+        now += STEP;
+        writer.round(now);
         replica.see(writer.secret.as_ref());
-        replica.serve(SystemTime::now());
-        history.push_back((Instant::now(), writer.bundle.clone()));
-        let just_allowed = LIFETIMES.overlap * 9 / 10;
-        while history.len() > 1 && history[1].0.elapsed() >= just_allowed {
+        replica.serve(now);
+        history.push_back((now, writer.bundle.clone()));
+        let just_allowed = now - LIFETIMES.overlap * 9 / 10;
+        while history.len() > 1 && history[1].0 <= just_allowed {
             history.pop_front();
         }
 
         for bundle in [&history[0].1, &writer.bundle] {
-            let stream = connect(address, bundle)
+            let stream = connect(address, bundle, now)
                 .await
                 .expect("a connection is never refused");
             connections += 1;
@@ -248,15 +253,15 @@ async fn a_replica_keeps_what_it_has_when_the_secret_goes_or_breaks() {
     assert!(served.current().is_none());
     assert_eq!(standing(&status), [Fault::NoSecret]);
 
-    let mut writer = Writer::new(Lifetimes::default());
-    writer.round();
+    let mut writer = Writer::new(Lifetimes::default(), now);
+    writer.round(now);
     replica.see(writer.secret.as_ref());
     replica.serve(now);
     let first = served.current().expect("it serves at once");
     assert!(!status.ready(), "but nothing is published yet");
     assert_eq!(standing(&status), [Fault::Unverified]);
-    writer.round();
-    writer.round();
+    writer.round(now);
+    writer.round(now);
     replica.see(writer.secret.as_ref());
     replica.serve(now);
     assert!(status.ready() && standing(&status).is_empty());
@@ -289,10 +294,10 @@ async fn a_clock_that_jumps_ahead_and_back_costs_a_leaf_each_time_and_nothing_el
         lifetimes: Lifetimes::default(),
     };
     let mut replica = Replica::new(options, Arc::default(), status.clone());
-    let mut writer = Writer::new(Lifetimes::default());
-    (0..3).for_each(|_| writer.round());
-    replica.see(writer.secret.as_ref());
     let now = SystemTime::now();
+    let mut writer = Writer::new(Lifetimes::default(), now);
+    (0..3).for_each(|_| writer.round(now));
+    replica.see(writer.secret.as_ref());
     let hour = Duration::from_secs(60 * 60);
     // Ten hours ahead a leaf is old. Back again, that one is not valid yet.
     let hops = [
@@ -305,6 +310,7 @@ async fn a_clock_that_jumps_ahead_and_back_costs_a_leaf_each_time_and_nothing_el
     for (moment, loads) in hops {
         replica.serve(moment);
         assert_eq!(status.facts().loads, loads);
+        assert_eq!(standing(&status), []);
     }
     // Years away nothing can be minted; what is served stays.
     for far in [now + 9000 * hour, now - 9000 * hour] {
