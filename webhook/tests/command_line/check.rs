@@ -435,10 +435,10 @@ fn a_context_that_is_not_there_is_named_with_the_way_out() {
 fn a_cluster_that_does_not_answer_is_asked_again_for_as_long_as_was_said() {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = directory.path().join("kubeconfig");
-    // A port that was free a moment ago: nobody listens.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    // A port that is taken, so that nobody else gets it, and at which nobody listens.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
          clusters: [{{name: it, cluster: {{server: '{server}'}}}}]\n\

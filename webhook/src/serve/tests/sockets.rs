@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
 
-use tokio::{io::AsyncWriteExt as _, task::JoinSet};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
+use tokio_rustls::client::TlsStream;
 
 use super::{
     live::{Live, Settings, exchange, head, is_closed, request, usual_request},
@@ -10,11 +11,40 @@ use super::{
 };
 use crate::serve::{connections::Patience, stop::Stage};
 
-const IMPATIENT: Patience = Patience {
-    handshake: Duration::from_millis(300),
-    request: Duration::from_millis(300),
-    idle: Duration::from_millis(300),
+/// Of a server that ends nothing by time, however slow the machine is.
+const PATIENT: Patience = Patience {
+    handshake: Duration::from_secs(120),
+    request: Duration::from_secs(120),
+    idle: Duration::from_secs(120),
 };
+
+/// How long the phase may take that is to be ended.
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn live_with(patience: Patience) -> Live {
+    let settings = Settings {
+        patience,
+        ..Settings::default()
+    };
+    Live::start(settings).await
+}
+
+/// A connection on which a usual request was answered. Where the machine was too slow for a server without
+/// patience, it is tried again.
+async fn answered(live: &Live) -> TlsStream<TcpStream> {
+    loop {
+        let mut stream = live.connect().await;
+        if let Ok(answer) = exchange(&mut stream, &usual_request()).await {
+            assert!(answer.is_patched(), "{answer:?}");
+            return stream;
+        }
+    }
+}
+
+async fn is_left_with_nothing(live: &Live) {
+    live.until(|live| live.connections.count() == 0).await;
+    assert_eq!(live.api.api.bytes().held(), 0);
+}
 
 fn peer(number: u8) -> IpAddr {
     IpAddr::from([127, 0, 1, number])
@@ -66,51 +96,61 @@ async fn only_http_1_1_is_spoken() {
 }
 
 #[tokio::test]
-async fn silence_in_the_handshake_in_a_head_in_a_body_and_between_requests_is_ended() {
-    let settings = Settings {
-        patience: IMPATIENT,
-        ..Settings::default()
-    };
-    let live = Live::start(settings).await;
+async fn silence_in_the_handshake_is_ended() {
+    let live = live_with(Patience {
+        handshake: SHORT,
+        ..PATIENT
+    })
+    .await;
     let mut silent = live.connect_without_tls(peer(1)).await.unwrap();
     let mut half_a_handshake = live.connect_without_tls(peer(1)).await.unwrap();
     half_a_handshake
         .write_all(&[0x16, 3, 1, 2, 0, 1])
         .await
         .unwrap();
-    let mut idle = live.connect().await;
-    assert!(
-        exchange(&mut idle, &usual_request())
-            .await
-            .unwrap()
-            .is_patched()
-    );
-    let mut half_a_head = live.connect().await;
-    half_a_head
-        .write_all(b"POST /mutate HTTP/1.1\r\nHost: a\r\n")
-        .await
-        .unwrap();
-    let mut half_a_body = live.connect().await;
-    half_a_body.write_all(head(1000).as_bytes()).await.unwrap();
-    half_a_body.write_all(b"{\"a\":").await.unwrap();
-    for stream in [&mut idle, &mut half_a_head, &mut half_a_body] {
-        stream.flush().await.unwrap();
-        assert!(is_closed(stream).await);
-    }
     assert!(is_closed(&mut silent).await);
     assert!(is_closed(&mut half_a_handshake).await);
-    live.until(|live| live.connections.count() == 0).await;
-    assert_eq!(live.api.api.bytes().held(), 0);
-    assert!(live.ask().await.is_patched());
+    is_left_with_nothing(&live).await;
+}
+
+#[tokio::test]
+async fn silence_between_requests_is_ended() {
+    let live = live_with(Patience {
+        idle: SHORT,
+        ..PATIENT
+    })
+    .await;
+    let mut idle = answered(&live).await;
+    assert!(is_closed(&mut idle).await);
+    is_left_with_nothing(&live).await;
+    answered(&live).await;
+}
+
+#[tokio::test]
+async fn silence_in_a_head_and_in_a_body_is_ended() {
+    let live = live_with(Patience {
+        request: SHORT,
+        ..PATIENT
+    })
+    .await;
+    let half_a_body = format!("{}{{\"a\":", head(1000));
+    for half in ["POST /mutate HTTP/1.1\r\nHost: a\r\n", &half_a_body] {
+        let mut stream = live.connect().await;
+        stream.write_all(half.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        assert!(is_closed(&mut stream).await, "{half}");
+    }
+    is_left_with_nothing(&live).await;
+    answered(&live).await;
 }
 
 #[tokio::test]
 async fn a_head_that_trickles_is_not_kept_alive_by_its_trickle() {
-    let settings = Settings {
-        patience: IMPATIENT,
-        ..Settings::default()
-    };
-    let live = Live::start(settings).await;
+    let live = live_with(Patience {
+        request: SHORT,
+        ..PATIENT
+    })
+    .await;
     let mut stream = live.connect().await;
     stream
         .write_all(b"POST /mutate HTTP/1.1\r\n")
@@ -221,6 +261,7 @@ async fn a_flood_of_the_largest_bodies_stays_within_the_budget_and_keeps_nobody_
     let live = Arc::new(
         Live::start(Settings {
             limits,
+            patience: PATIENT,
             ..Settings::default()
         })
         .await,
