@@ -83,9 +83,11 @@ impl Stage {
         Ok(Some(stage))
     }
 
-    /// The values that every installation here has: the images that are on the nodes.
+    /// The values that every installation here has: the images that are on the nodes, and calls that are not
+    /// given up while a machine stands still for a moment.
     pub(crate) fn values(&self, more: &[&str]) -> Vec<String> {
         let images = Release::images(&self.webhook, &self.images.sidecar);
+        let more = [&["webhook.timeoutSeconds=30"], more].concat();
         let more = more.iter().map(ToString::to_string);
         images.into_iter().chain(more).collect()
     }

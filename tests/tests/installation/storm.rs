@@ -43,6 +43,7 @@ async fn no_request_fails_and_every_pod_gets_its_drain_while_the_webhook_is_roll
     // A call that fails is then a pod that is not made, and a rollout that does not end.
     values.extend(["webhook.failurePolicy=Fail", SHORT_FAREWELL]);
     stage.release.install(&stage.values(&values)).unwrap();
+    stage.verified();
     let first_authority = authority(&stage).await;
     let gateway = stage.gateway(2);
     let load = stage.load(&gateway).await;
@@ -91,6 +92,7 @@ async fn while_the_webhook_is_gone_gateways_roll_on_somebody_is_told_and_check_f
         .release
         .install(&stage.values(&[SHORT_FAREWELL]))
         .unwrap();
+    stage.verified();
     let gateway = stage.gateway(2);
     let load = stage.load(&gateway).await;
     deploy_injected(&stage, "kept");

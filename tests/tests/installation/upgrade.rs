@@ -28,6 +28,9 @@ use crate::stage::{GATEWAYS, Stage};
 /// A call that fails is a creation that fails.
 const FAIL: &str = "webhook.failurePolicy=Fail";
 
+/// Replicas that end serve on until the API server has heard of it, however late that is.
+const FAREWELL: &str = "server.stopDelaySeconds=15";
+
 /// An annotation of ours that some later version may know.
 const NEWER: &str = "of-the-future";
 
@@ -45,7 +48,7 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     let before = Release::new(&stage.access, NAME).unwrap();
     let before = before.chart(older(directory.path()));
     before
-        .install(&stage.values(&[FAIL, "defaults.min-drain=6s"]))
+        .install(&stage.values(&[FAIL, FAREWELL, "defaults.min-drain=6s"]))
         .unwrap();
     stage.verified();
     let gateway = stage.gateway(2);
@@ -57,6 +60,7 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     // here what it takes without knowing it.
     let newer = [
         FAIL,
+        FAREWELL,
         "defaults.min-drain=7s",
         "server.replicas=3",
         "unknownKeys=warn",
@@ -64,7 +68,7 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     stage.release.upgrade(&stage.values(&newer)).unwrap();
     assert_eq!(versions(&stage), [env!("CARGO_PKG_VERSION"); 2].join(" "));
     creations.more(50).await;
-    assert_eq!(min_drain(&stage).await, "7s");
+    until_min_drain(&stage, "7s").await;
     let gateway = gateway.but(|gateway| gateway.annotation(NEWER, "on"));
     gateway.deploy().await.unwrap();
     assert!(gateway.pods().await.unwrap().iter().all(has_drain));
@@ -99,7 +103,7 @@ async fn an_upgrade_and_a_rollback_lose_no_admission_and_newer_annotations_stop_
     });
     let refused = refused.await.unwrap();
     assert!(refused.contains(&key), "{refused}");
-    assert_eq!(min_drain(&stage).await, "6s");
+    until_min_drain(&stage, "6s").await;
     stage.leave();
 }
 
@@ -113,7 +117,8 @@ async fn uninstalling_refuses_no_pod_even_where_every_pod_needs_the_webhook() {
     stage.kubectl(&format!(
         "label namespace {GATEWAYS} drainhook.io/inject=enabled"
     ));
-    stage.release.install(&stage.values(&[FAIL])).unwrap();
+    let lasting = [FAIL, FAREWELL];
+    stage.release.install(&stage.values(&lasting)).unwrap();
     stage.verified();
 
     // While it goes, pods come with a drain or without one.
@@ -165,6 +170,15 @@ fn versions(stage: &Stage) -> String {
     stage.kubectl(
         "get deployments -n drainhook -o jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}",
     )
+}
+
+/// Waits until a pod gets this: replicas of before serve on for a while.
+async fn until_min_drain(stage: &Stage, value: &str) {
+    until(&format!("a min-drain of {value}"), async || {
+        (min_drain(stage).await == value).then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 /// What a pod gets now.
