@@ -24,8 +24,8 @@ use crate::address::Loopback;
 pub(super) const PORT: u16 = 6443;
 
 /// How long a start may take before it counts as failed: it takes three seconds on an idle machine,
-/// and many times that while several builds share two cores.
-const START_BOUND: Duration = Duration::from_secs(180);
+/// and many times that while several of them start at once, and builds besides, on two cores.
+const START_BOUND: Duration = Duration::from_secs(600);
 const START_POLL: Duration = Duration::from_millis(50);
 
 /// The controllers that run where nothing else is asked for: what makes pods out of workloads, and

@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::wait::BOUND;
+
 /// The API server writes an event after it has answered, so a reader may come too early.
-const EVENT_BOUND: Duration = Duration::from_secs(30);
 const EVENT_POLL: Duration = Duration::from_millis(20);
 
 /// The audit log of an API server: each request that is not a read by Kubernetes' own parts, at the
@@ -66,7 +67,7 @@ impl AuditLog {
     /// Waits for the first event that `matches`.
     ///
     /// # Errors
-    /// When none has come within 30 s, with the last events that did.
+    /// When none has come within three minutes, with the last events that did.
     pub async fn wait_for(&self, matches: impl Fn(&AuditEvent) -> bool) -> Result<AuditEvent> {
         let begun = Instant::now();
         loop {
@@ -74,14 +75,14 @@ impl AuditLog {
             if let Some(event) = events.iter().find(|event| matches(event)) {
                 return Ok(event.clone());
             }
-            if begun.elapsed() > EVENT_BOUND {
+            if begun.elapsed() > BOUND {
                 let last: Vec<_> = events
                     .iter()
                     .rev()
                     .take(10)
                     .map(|event| &event.raw)
                     .collect();
-                bail!("no such event in the audit log after {EVENT_BOUND:?}; the last: {last:#?}");
+                bail!("no such event in the audit log after {BOUND:?}; the last: {last:#?}");
             }
             tokio::time::sleep(EVENT_POLL).await;
         }

@@ -5,6 +5,7 @@ use std::{ops::Deref, path::Path, process::Command, thread};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
+use tokio::sync::Mutex;
 
 use super::{
     ApiServer, Image, Network, Node, Registry, Version,
@@ -28,6 +29,9 @@ impl Cluster {
     /// # Errors
     /// When a part cannot be built, installed or started, with the end of its log.
     pub async fn start(nodes: u8) -> Result<Self> {
+        // One after the other: each alone needs all that a small machine has until its nodes are ready.
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let _turn = TURN.lock().await;
         let programs = tokio::task::spawn_blocking(programs).await??;
         let network = Network::create()?;
         let server = ApiServer::options()
