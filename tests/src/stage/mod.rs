@@ -107,8 +107,9 @@ impl Stage {
         for image in images.all() {
             cluster.import(image)?;
         }
-        let mut installation =
-            Installation::apply(cluster, cluster.network(), &["imageChoice=allow"]).await?;
+        // A pod that is created while the machine stands still must get its drain all the same.
+        let values = ["imageChoice=allow", "webhook.timeoutSeconds=30"];
+        let mut installation = Installation::apply(cluster, cluster.network(), &values).await?;
         let replica = installation.replica().await?;
         installation.publish(&[&replica]).await?;
         let stage = Self {
