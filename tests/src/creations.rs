@@ -1,6 +1,7 @@
 //! Pods that are created, several at a time, while something happens: each of them must get its drain.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -77,7 +78,8 @@ impl Order {
 
 /// Creations that go on until they are told to stop.
 pub struct Creations {
-    made: Arc<AtomicU64>,
+    /// By each worker.
+    made: Vec<Arc<AtomicU64>>,
     failed: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     workers: JoinSet<Vec<Failure>>,
@@ -87,14 +89,15 @@ impl Creations {
     /// By so many workers at once; `names` begins the name of each pod.
     pub fn begin(order: &Order, names: &str, at_once: u64) -> Self {
         let mut creations = Self {
-            made: Arc::default(),
+            made: Vec::new(),
             failed: Arc::default(),
             stop: Arc::default(),
             workers: JoinSet::new(),
         };
         for worker in 0..at_once {
             let (order, names) = (order.clone(), format!("{names}-{worker}"));
-            let (made, failed) = (creations.made.clone(), creations.failed.clone());
+            let (made, failed) = (Arc::new(AtomicU64::new(0)), creations.failed.clone());
+            creations.made.push(made.clone());
             let stop = creations.stop.clone();
             creations.workers.spawn(async move {
                 let mut failures = Vec::new();
@@ -116,7 +119,7 @@ impl Creations {
 
     /// How many were tried.
     pub fn made(&self) -> u64 {
-        self.made.load(Relaxed)
+        self.by_worker().iter().sum()
     }
 
     /// How many of them failed.
@@ -132,12 +135,25 @@ impl Creations {
         }
     }
 
+    /// Waits for the end of those that are under way now.
+    pub async fn settle(&self) {
+        let before = self.by_worker();
+        let still = || {
+            self.by_worker()
+                .iter()
+                .zip(&before)
+                .any(|(now, then)| now == then)
+        };
+        while still() {
+            sleep(POLL).await;
+        }
+    }
+
     /// How many were tried, and those that failed.
-    pub async fn end(self) -> (u64, Vec<Failure>) {
+    pub async fn end(mut self) -> (u64, Vec<Failure>) {
         self.stop.store(true, Relaxed);
-        let failures = self.workers.join_all().await.into_iter().flatten();
-        let failures = failures.collect();
-        (self.made.load(Relaxed), failures)
+        let failures = mem::take(&mut self.workers).join_all().await;
+        (self.made(), failures.into_iter().flatten().collect())
     }
 
     /// Ends them, and gives how many there were.
@@ -153,5 +169,9 @@ impl Creations {
             failures.first()
         );
         Ok(made)
+    }
+
+    fn by_worker(&self) -> Vec<u64> {
+        self.made.iter().map(|made| made.load(Relaxed)).collect()
     }
 }

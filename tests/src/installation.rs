@@ -7,7 +7,6 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -23,7 +22,7 @@ use crate::{
     process::Process,
     product,
     volume::Volume,
-    wait::until,
+    wait::{until, within},
 };
 
 /// The namespace, the release's name, and so the name of the Service and of the configurations.
@@ -198,12 +197,18 @@ impl<'a> Installation<'a> {
     /// When the API server refuses.
     pub async fn trust(&mut self, authorities: &str) -> Result<()> {
         self.set_bundle(authorities);
-        for object in &self.objects {
-            if object.get("webhooks").is_some() {
-                self.server.apply(object).await?;
-            }
+        self.register().await
+    }
+
+    /// Lets the API server wait so many seconds for an answer, in every webhook of every configuration.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn set_time_out(&mut self, seconds: u32) -> Result<()> {
+        for webhook in self.objects.iter_mut().flat_map(webhooks) {
+            webhook["timeoutSeconds"] = json!(seconds);
         }
-        Ok(())
+        self.register().await
     }
 
     /// Starts one more replica and waits until it is ready. It is no endpoint of the Service yet.
@@ -271,6 +276,15 @@ impl<'a> Installation<'a> {
             .await
     }
 
+    async fn register(&self) -> Result<()> {
+        for object in &self.objects {
+            if object.get("webhooks").is_some() {
+                self.server.apply(object).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn set_bundle(&mut self, authorities: &str) {
         let bundle = BASE64.encode(authorities);
         for webhook in self.objects.iter_mut().flat_map(webhooks) {
@@ -313,7 +327,7 @@ impl Replica {
     /// What its plain port answers to a path, head and all.
     ///
     /// # Errors
-    /// When it does not answer within two seconds.
+    /// When it cannot be reached, or does not answer.
     pub async fn get(&self, path: &str) -> Result<String> {
         let asked = async {
             let mut stream = TcpStream::connect(self.health).await?;
@@ -324,7 +338,7 @@ impl Replica {
             stream.read_to_string(&mut answer).await?;
             anyhow::Ok(answer)
         };
-        tokio::time::timeout(Duration::from_secs(2), asked).await?
+        within("an answer of the replica", asked).await?
     }
 
     /// One of its metrics, all samples of that name whose labels include these together.

@@ -6,7 +6,10 @@ use drainhook_tests::{cluster::ApiServer, product, wait::until};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::stamp::Stamp;
+use crate::{
+    admission::{create, envoy_pod},
+    stamp::Stamp,
+};
 
 /// With `UPDATE_REVIEWS=1` they are written anew; what is in them changes only with this file or with
 /// Kubernetes.
@@ -27,6 +30,16 @@ async fn the_recorded_reviews_have_the_fields_that_the_api_server_sends() {
     ]);
     server.namespace("gateways", &[]).await.unwrap();
     server.apply(&registration).await.unwrap();
+    // Each object is created only once, and then it must be registered for.
+    let mut number = 0;
+    until("a first review", async || {
+        number += 1;
+        let pod = envoy_pod(&format!("first-{number}"), json!({}));
+        create(&server, "default", &pod).await.ok();
+        (!stamp.calls().is_empty()).then_some(())
+    })
+    .await
+    .unwrap();
 
     let record = async |name: &str, object: Value, matches: fn(&Value) -> bool| {
         let review = until(name, async || {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use drainhook_tests::{
     cluster::{ApiServer, Authority, Version},
+    creations::Creations,
     installation::{NAME, Replica, SERVICE},
     wait::until,
 };
@@ -20,12 +21,9 @@ use serde_json::{Value, json};
 
 use crate::{
     creations,
-    replicas::replace_oldest,
-    site::{BOTH, FAIL, Installed, Site},
+    replicas::{FAREWELL, replace_oldest, until_left},
+    site::{BOTH, FAIL, Installed, Site, until_learned},
 };
-
-/// How late the API server may learn of a changed configuration: it acknowledges nothing.
-const LEARNS: Duration = Duration::from_secs(5);
 
 /// Creations at once: the rest of the machine is for the handshakes.
 const AT_ONCE: u64 = 4;
@@ -50,7 +48,7 @@ async fn mounted_certificates_and_their_cas_are_replaced_and_no_creation_fails()
         let Some(site) = Site::of(version).await else {
             return;
         };
-        let mut installed = site.serve(&[FAIL], 3).await;
+        let mut installed = site.serve(&[FAIL, FAREWELL], 3).await;
         let connected = connections(&installed).await;
         let creations = creations::begin(&site.server, "pod", AT_ONCE);
         // Three times in each rotation.
@@ -59,19 +57,18 @@ async fn mounted_certificates_and_their_cas_are_replaced_and_no_creation_fails()
         for rotation in 0..rotations {
             let new = Authority::generate(&format!("rotation {rotation}")).unwrap();
             let both = format!("{trusted}{}", new.certificate());
-            installed.installation.trust(&both).await.unwrap();
-            tokio::time::sleep(LEARNS).await;
+            trust(&mut installed, &both, &creations).await;
             // The switch, and a renewal by the same CA.
             for _ in 0..2 {
                 certify(&mut installed, &new).await;
                 creations.more(phase).await;
             }
             trusted = new.certificate();
-            installed.installation.trust(&trusted).await.unwrap();
-            tokio::time::sleep(LEARNS).await;
+            trust(&mut installed, &trusted, &creations).await;
             creations.more(phase).await;
         }
         replace_oldest(&mut installed).await;
+        until_left(&mut installed).await;
         let made = creations.end_without_a_failure().await.unwrap();
         assert!(made >= ENOUGH, "{made}");
         // A bundle that changes makes the API server connect anew.
@@ -114,6 +111,7 @@ async fn the_installations_own_ca_rotates_and_no_creation_fails() {
         creations
             .more(ENOUGH.saturating_sub(creations.made()))
             .await;
+        until_left(&mut installed).await;
         let made = creations.end_without_a_failure().await.unwrap();
         assert!(made >= ENOUGH, "{made}");
         for replica in &installed.replicas {
@@ -194,7 +192,8 @@ async fn what_somebody_breaks_is_healed_while_pods_are_created() {
         .await
         .unwrap();
         // Calls that went by the wrong bundle have failed; none does once the right one is known.
-        tokio::time::sleep(LEARNS).await;
+        until_learned(server).await;
+        creations.settle().await;
         let failed = creations.failed();
         creations.more(200).await;
         assert_eq!(creations.failed(), failed, "{bundle}");
@@ -213,8 +212,14 @@ async fn what_somebody_breaks_is_healed_while_pods_are_created() {
 async fn install<'s>(site: &'s Site, lifetimes: &str) -> Installed<'s> {
     let [server, publisher] =
         ["server", "publisher"].map(|who| format!("{who}.extraArgs={{{lifetimes}}}"));
-    site.install(&["certificates.mode=self", FAIL, &server, &publisher])
-        .await
+    let values = [
+        "certificates.mode=self",
+        FAIL,
+        FAREWELL,
+        &server,
+        &publisher,
+    ];
+    site.install(&values).await
 }
 
 async fn serve(installed: &mut Installed<'_>, replicas: usize) {
@@ -224,6 +229,13 @@ async fn serve(installed: &mut Installed<'_>, replicas: usize) {
     }
     installed.publish().await;
     crate::admission::until_called(installed.server).await;
+}
+
+/// Lets the API server trust these authorities, and waits until no call goes by what it has trusted before.
+async fn trust(installed: &mut Installed<'_>, authorities: &str, creations: &Creations) {
+    installed.installation.trust(authorities).await.unwrap();
+    until_learned(installed.server).await;
+    creations.settle().await;
 }
 
 /// Mounts a certificate of this CA, and waits until every replica serves it.

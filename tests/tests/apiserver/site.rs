@@ -1,12 +1,16 @@
 //! What most of these tests begin with: a real API server in a network of its own, and the chart installed
 //! in it, with replicas behind the Service that the API server itself finds.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use drainhook_tests::{
     cluster::{ApiServer, Authority, Network, Options, Version},
     installation::{Installation, Replica},
     wait::until,
 };
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, api::PostParams};
+use serde_json::json;
 
 use crate::admission::{envoy_pod, opted_in, pods, until_called};
 
@@ -15,6 +19,12 @@ pub(crate) const BOTH: [Version; 2] = [Version::Newest, Version::Oldest];
 
 /// Under `Fail`, so that a call that fails is a creation that fails.
 pub(crate) const FAIL: &str = "webhook.failurePolicy=Fail";
+
+/// What every installation here has: a call is not given up while the machine stands still for a moment.
+const PATIENT: [&str; 2] = [
+    "webhook.timeoutSeconds=30",
+    "webhook.warn.timeoutSeconds=30",
+];
 
 /// An API server that reaches webhooks as Services.
 pub(crate) struct Site {
@@ -27,6 +37,8 @@ pub(crate) struct Installed<'s> {
     pub(crate) server: &'s ApiServer,
     pub(crate) installation: Installation<'s>,
     pub(crate) replicas: Vec<Replica>,
+    /// Those that were told to end.
+    pub(crate) leaving: Vec<Replica>,
     /// How often the API server was made to connect anew.
     renewals: usize,
 }
@@ -53,13 +65,15 @@ impl Site {
 
     /// The chart with these values, and nobody behind its Service.
     pub(crate) async fn install(&self, values: &[&str]) -> Installed<'_> {
-        let installation = Installation::apply(&self.server, &self.network, values)
+        let values = [&PATIENT, values].concat();
+        let installation = Installation::apply(&self.server, &self.network, &values)
             .await
             .unwrap();
         let installed = Installed {
             server: &self.server,
             installation,
             replicas: Vec::new(),
+            leaving: Vec::new(),
             renewals: 0,
         };
         installed.publish().await;
@@ -120,11 +134,49 @@ impl Installed<'_> {
     /// A pod that is only tried: the webhook is called for it all the same.
     pub(crate) async fn probe(&self) -> kube::Result<()> {
         let pod = envoy_pod("probe", opted_in());
-        let dry_run = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
         let pods = pods(self.server, "default");
-        pods.create(&dry_run, &pod).await.map(drop)
+        pods.create(&dry_run(), &pod).await.map(drop)
+    }
+}
+
+/// Returns when the API server goes by all registrations as they were when this was called. It acknowledges
+/// nothing, but it learns of them in the order in which they are written: once it goes by one more, whose
+/// webhook nobody answers for, it knows the others.
+pub(crate) async fn until_learned(server: &ApiServer) {
+    static MARKS: AtomicUsize = AtomicUsize::new(0);
+    let mark = json!({ "mark": MARKS.fetch_add(1, Relaxed).to_string() });
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": { "name": "mark" },
+        "webhooks": [{
+            "name": "mark.drainhook.io",
+            "clientConfig": { "url": "https://127.0.0.1:1/" },
+            "rules": [{
+                "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+                "resources": ["configmaps"],
+            }],
+            "objectSelector": { "matchLabels": mark },
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }],
+    });
+    server.apply(&configuration).await.unwrap();
+    let marked = json!({ "metadata": { "name": "marked", "labels": mark } });
+    let marked: ConfigMap = serde_json::from_value(marked).unwrap();
+    let maps = Api::default_namespaced(server.client());
+    until("a call by the last registration", async || {
+        let refused = maps.create(&dry_run(), &marked).await.err()?.to_string();
+        refused.contains("mark.drainhook.io").then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+fn dry_run() -> PostParams {
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
     }
 }

@@ -183,7 +183,7 @@ pub(crate) fn replica(address: IpAddr) -> SocketAddr {
     SocketAddr::new(address, 8443)
 }
 
-fn base64(text: &str) -> String {
+pub(crate) fn base64(text: &str) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     STANDARD.encode(text)
 }

@@ -143,7 +143,7 @@ impl World {
                 "failurePolicy": "Fail",
                 "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
-                "timeoutSeconds": 10,
+                "timeoutSeconds": 30,
             })
         };
         for (kind, webhooks) in [
