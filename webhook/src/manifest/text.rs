@@ -7,14 +7,11 @@ pub(super) fn line_end(text: &str, at: usize) -> usize {
         .map_or(text.len(), |found| at + found)
 }
 
-/// The start of the line that `at` is in. A byte order mark is no part of a line.
+/// The start of the line that `at` is in. A byte order mark is no part of a line. It may
+/// stand before any document that no `---` begins, and below comments.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
     let start = text[..at].rfind(['\n', '\r']).map_or(0, |found| found + 1);
-    if start == 0 && text.starts_with('\u{feff}') {
-        '\u{feff}'.len_utf8().min(at)
-    } else {
-        start
-    }
+    at - text[start..at].trim_start_matches('\u{feff}').len()
 }
 
 /// The end of the line before the one that begins at `start`, before its line break. `None` on the

@@ -124,6 +124,29 @@ fn a_byte_order_mark_stays() {
 }
 
 #[test]
+fn a_byte_order_mark_below_a_comment_stays_and_indents_nothing() {
+    for (text, expected) in [
+        (
+            "# b\n\u{feff}a: 1\nc: 1\n",
+            "# b\n\u{feff}a: 1\nc: 1\nb: 2\n",
+        ),
+        (
+            "\u{feff}\u{feff}a: 1\n---\nd: 1\n",
+            "\u{feff}\u{feff}a: 1\nb: 2\n---\nd: 1\n",
+        ),
+        ("# b\n\u{feff}a:\n- 1\n", "# b\n\u{feff}a:\n- 1\nb: 2\n"),
+    ] {
+        case(text, json!([add("/b", json!(2))]), expected);
+    }
+    let removed = apply(
+        "# b\n\u{feff}a: 1\nb: 2\n",
+        &patch(json!([{"op": "remove", "path": "/a"}])),
+        &BTreeMap::new(),
+    );
+    assert_eq!(removed.unwrap().0, "# b\n\u{feff}b: 2\n");
+}
+
+#[test]
 fn sequences_are_indented_as_the_others_are() {
     case(
         "a:\n  - b: 1\n    c:\n      - d\n",
