@@ -128,7 +128,8 @@ fn moments(run: &Run, latency: Duration) -> (Duration, Duration) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    // More than the usual 256, and as many as PROPTEST_CASES asks for.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(400)))]
 
     #[test]
     fn a_drain_ends_within_half_a_second_of_when_it_is_due(
