@@ -154,8 +154,19 @@ impl Step<'_> {
         let found = entries.iter().position(|entry| {
             !is_merge(self.tree, entry) && key_name(self.tree, entry.key).as_ref() == Some(key)
         });
+        let merges =
+            |entry: &&Entry| is_merge(self.tree, entry) && brings(self.tree, entry.value, key, 0);
         if let Some(index) = found.filter(|index| !removed.contains(index)) {
-            if last && matches!(self.operation, Operation::Remove) {
+            let goes = last && matches!(self.operation, Operation::Remove);
+            // A `<<` behind the entry wins over it, and any brings the key where the entry goes.
+            let from = if goes { 0 } else { index };
+            if let Some(merge) = entries[from..].iter().find(merges) {
+                return Err(EditError::Merged {
+                    pointer: self.pointer(depth + 1),
+                    line: (self.line)(merge.start),
+                });
+            }
+            if goes {
                 removed.insert(index);
                 changed.remove(&index);
                 return Ok(());
@@ -174,10 +185,7 @@ impl Step<'_> {
             return self.value(&mut added[at].1, depth + 1);
         }
         // A key that a `<<` brings along is no key of this mapping: it stands somewhere else.
-        let merges = entries
-            .iter()
-            .find(|entry| is_merge(self.tree, entry) && brings(self.tree, entry.value, key, 0));
-        match (self.operation, merges) {
+        match (self.operation, entries.iter().find(merges)) {
             (Operation::Add(value), None) if last => {
                 match found {
                     // Removed before: it comes back at its place.

@@ -477,6 +477,25 @@ fn what_an_alias_repeats_is_not_changed() {
 }
 
 #[test]
+fn a_key_that_a_merge_brings_as_well_is_refused_where_the_merge_would_win() {
+    let edited = |text: &str, operation: Value| {
+        apply(text, &patch(json!([operation])), &BTreeMap::new()).map(|(text, _)| text)
+    };
+    let merged = "line 1: /a comes from a merge key (`<<`); write it out where it is merged, so \
+                  that it can be changed here alone";
+    let remove = json!({"op": "remove", "path": "/a"});
+    assert_eq!(edited("<<: {a: 1}\na: 2\n", remove), Err(merged.to_owned()));
+    assert_eq!(
+        edited("a: 2\n<<: {a: 1}\n", replace("/a", json!(3))),
+        Err(merged.replace("line 1", "line 2"))
+    );
+    assert_eq!(
+        edited("<<: {a: 1}\na: 2\n", replace("/a", json!(3))),
+        Ok("<<: {a: 1}\na: 3\n".to_owned())
+    );
+}
+
+#[test]
 fn a_key_with_a_question_mark_keeps_it() {
     case(
         "? a\n: b: 1\n",
