@@ -25,6 +25,9 @@ pub(super) struct Wait {
     open: Option<Open>,
     arrived: Option<Arrived>,
     counters_at: Option<Duration>,
+    /// Until then all that has come is known: when the last question of the look was asked. Its answer may be
+    /// heard much later, where we get no processor, and what comes meanwhile is not in it.
+    known_until: Duration,
     look_began: Option<Duration>,
     /// `None`: nothing ever came.
     last_arrival: Option<Duration>,
@@ -55,6 +58,7 @@ impl Wait {
             open: None,
             arrived: None,
             counters_at: None,
+            known_until: Duration::ZERO,
             look_began: None,
             last_arrival: None,
             last_request: None,
@@ -91,6 +95,7 @@ impl Wait {
         self.open = Some(open);
         self.cost = now.saturating_sub(asked_at);
         self.look_began = Some(asked_at);
+        self.known_until = asked_at;
         let known_enough = busy
             && self
                 .counters_at
@@ -114,6 +119,7 @@ impl Wait {
             self.last_request = Some(now);
         }
         self.counters_at = Some(now);
+        self.known_until = asked_at;
         self.cost = self.cost.saturating_add(now.saturating_sub(asked_at));
         self.look = Look::Complete;
     }
@@ -176,13 +182,13 @@ impl Wait {
         if self.plan.wait_for == WaitFor::Connections {
             return self.classic_verdict(few, now);
         }
-        if self.plan.min_open > 0 && few && now >= self.arrivals_due() {
+        if self.plan.min_open > 0 && few && self.known_until >= self.arrivals_due() {
             return Some((
                 Reason::Drained,
                 "no more than min-open-connections are open",
             ));
         }
-        if open.requests > 0 || now < self.due() {
+        if open.requests > 0 || self.known_until < self.due() {
             return None;
         }
         if open.upgrades == 0 && open.other == 0 {
@@ -206,14 +212,15 @@ impl Wait {
         }
         let pause = (self.cost * COST_FACTOR).min(RAREST_LOOK);
         let usual = (self.look_began.unwrap_or(now) + LOOK).max(now + pause);
-        // At the very moment at which it may be over: not a look's time later.
+        // At the very moment at which it may be over: not a look's time later. It may have passed while the
+        // answers came, which then do not tell of it.
         let held = self
             .held_since
             .map(|since| since + self.plan.upgrade_timeout);
         [Some(self.due()), Some(self.arrivals_due()), held]
             .into_iter()
             .flatten()
-            .filter(|moment| *moment > now)
+            .filter(|moment| *moment > self.known_until)
             .fold(usual, Duration::min)
     }
 
@@ -234,7 +241,7 @@ impl Wait {
         }
         if requests > 0 {
             format!("{requests} requests are in flight")
-        } else if now < self.due() {
+        } else if now < self.due() || upgrades + other == 0 {
             let ago = |moment: Option<Duration>| match moment {
                 Some(moment) => format!("{:.1} s ago", now.saturating_sub(moment).as_secs_f64()),
                 None => "never".to_owned(),

@@ -9,6 +9,11 @@ use super::super::{
 };
 use crate::reading::{Arrived, Open};
 
+const ONE_CAME: Arrived = Arrived {
+    connections: 1,
+    requests: 0,
+};
+
 /// The wait after a floor of 5 s, with what one complete look has seen at that time.
 fn waiting(open: Open, at: Duration) -> Wait {
     let mut wait = Wait::new(Plan::default());
@@ -23,6 +28,24 @@ fn the_very_moment_at_which_it_may_be_over_is_not_too_early() {
     let idle = Open::default();
     assert_eq!(waiting(idle, ms(4_999)).verdict(ms(4_999)), None);
     let verdict = waiting(idle, s(5)).verdict(s(5));
+    assert_eq!(verdict.map(|(reason, _)| reason), Some(Reason::Drained));
+}
+
+/// Between the answer and our next step we may be held up: what came meanwhile nobody has seen.
+#[test]
+fn an_answer_that_is_heard_late_tells_of_the_time_at_which_it_was_asked_for() {
+    let (idle, came) = (Open::default(), ONE_CAME);
+    let mut wait = waiting(idle, s(5));
+    wait.gauges(idle, s(6), s(6));
+    wait.counters(came, s(6), s(6));
+    wait.gauges(idle, s(7), s(7));
+    wait.counters(came, s(10), s(7));
+    assert_eq!(wait.verdict(s(10)), None);
+    assert!(wait.next_look(s(10)) <= s(10), "and so the next one is due");
+    assert!(wait.words(s(10)).starts_with("last connection: 4.0 s ago"));
+    wait.gauges(idle, s(10), s(10));
+    wait.counters(came, s(10), s(10));
+    let verdict = wait.verdict(s(10));
     assert_eq!(verdict.map(|(reason, _)| reason), Some(Reason::Drained));
 }
 
