@@ -98,7 +98,7 @@ async fn an_envoy_that_is_gone_does_not_hold_up_the_others() -> Result<()> {
     // Its drain cannot be over before.
     let _slow = pod.inner.slow().await?;
     let hook = pod.sidecar.hook("/shutdown").await?;
-    pod.outer.told().await?;
+    pod.inner.told().await?;
     pod.inner.envoy.kill()?;
     let answer = hook.answer().await?;
     assert_eq!(answer.status, 200);
@@ -165,6 +165,7 @@ impl Pod {
             .flag("--min-drain", "300ms")
             .flag("--quiet", "300ms")
             .flag("--idle-quiet", "200ms")
+            .flag("--host-network", "true")
             .run()
             .await?;
         Ok(Self {
