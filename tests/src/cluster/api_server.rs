@@ -172,7 +172,14 @@ impl ApiServer {
             directory,
             _claim: Some(claim),
         };
-        server.until_ready(!options.controllers.is_empty()).await?;
+        server.until_ready().await?;
+        server
+            .control_plane
+            .start_controllers(&server.directory, &options)
+            .await?;
+        if !options.controllers.is_empty() {
+            server.access.until_default_account("default").await?;
+        }
         Ok(server)
     }
 
@@ -280,12 +287,12 @@ impl ApiServer {
         self.version
     }
 
-    async fn until_ready(&mut self, with_controllers: bool) -> Result<()> {
+    async fn until_ready(&mut self) -> Result<()> {
         let begun = Instant::now();
         loop {
             self.control_plane.check()?;
             let fault = match self.ready().await {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(fault) => fault,
             };
             if begun.elapsed() > START_BOUND {
@@ -293,10 +300,6 @@ impl ApiServer {
                 bail!("the API server is not ready after {START_BOUND:?}: {fault:#}\n{logs}");
             }
             tokio::time::sleep(START_POLL).await;
-        }
-        match with_controllers {
-            true => self.access.until_default_account("default").await,
-            false => Ok(()),
         }
     }
 

@@ -97,17 +97,16 @@ impl Address {
 }
 
 impl ControlPlane {
-    /// Starts the processes; they are not ready yet.
+    /// Starts etcd and kube-apiserver; they are not ready yet.
     pub(super) async fn start(
         directory: &Residue,
         address: Address,
         options: &Options,
     ) -> Result<Self> {
         let version = options.version;
-        let programs = tokio::task::spawn_blocking(move || {
-            version.programs(["etcd", "kube-apiserver", "kube-controller-manager"])
-        });
-        let [etcd, api_server, controller_manager] = programs.await??;
+        let programs =
+            tokio::task::spawn_blocking(move || version.programs(["etcd", "kube-apiserver"]));
+        let [etcd, api_server] = programs.await??;
         let authority = Authority::generate("drainhook tests")?;
         let plan = Plan {
             directory,
@@ -117,29 +116,46 @@ impl ControlPlane {
         };
         let etcd = plan.etcd(&etcd)?;
         let api_server = plan.api_server(&api_server)?;
-        let controllers = match options.controllers.as_slice() {
-            [] => None,
-            names => Some(plan.controllers(&controller_manager, &names.join(","))?),
-        };
-        let scheduler = match options.scheduler {
-            false => None,
-            true => {
-                let program =
-                    tokio::task::spawn_blocking(move || version.programs(["kube-scheduler"]));
-                let [program] = program.await??;
-                Some(plan.scheduler(&program)?)
-            }
-        };
         let audit = AuditLog::at(directory.path().join(AUDIT_LOG));
         Ok(Self {
-            scheduler,
-            controllers,
+            scheduler: None,
+            controllers: None,
             api_server,
             etcd,
             authority,
             address,
             audit,
         })
+    }
+
+    /// Starts what asks the API server, which is ready: kube-controller-manager waits ten seconds for one that is
+    /// not, and ends.
+    pub(super) async fn start_controllers(
+        &mut self,
+        directory: &Residue,
+        options: &Options,
+    ) -> Result<()> {
+        let plan = Plan {
+            directory,
+            address: &self.address,
+            authority: &self.authority,
+            options,
+        };
+        let version = options.version;
+        let program = async |name| {
+            let programs = tokio::task::spawn_blocking(move || version.programs([name]));
+            let [program] = programs.await??;
+            anyhow::Ok(program)
+        };
+        if let names @ [_, ..] = options.controllers.as_slice() {
+            let program = program("kube-controller-manager").await?;
+            self.controllers = Some(plan.controllers(&program, &names.join(","))?);
+        }
+        if options.scheduler {
+            let program = program("kube-scheduler").await?;
+            self.scheduler = Some(plan.scheduler(&program)?);
+        }
+        Ok(())
     }
 
     /// etcd: pause it, and the API server's requests hang.
