@@ -17,8 +17,7 @@ const NEVER: &str = "200s";
 #[tokio::test]
 async fn a_drain_does_not_end_before_its_floor() -> Result<()> {
     let stage = Stage::with(&[("--min-drain", "4s")]).await?;
-    let hook = stage.hook_told().await?;
-    holds(&hook).await;
+    let hook = stage.hook().await?;
     let begun = hook.begun();
     let answer = hook.answer().await?;
     assert!(
