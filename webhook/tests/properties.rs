@@ -400,6 +400,36 @@ fn enough_of_the_generated_pods_are_injected() {
 }
 
 #[test]
+fn a_hook_of_somebody_elses_on_the_sidecars_port_is_not_locked_out_by_a_token() {
+    let pod = json!({
+        "metadata": {"annotations": {"drainhook.io/inject": "true"}},
+        "spec": {
+            "containers": [{"name": "envoy", "image": "envoyproxy/envoy:v1.36.2"}],
+            "initContainers": [{
+                "name": "helper",
+                "restartPolicy": "Always",
+                "lifecycle": {"preStop": {"httpGet": {"path": "/shutdown", "port": 8090}}},
+            }],
+        },
+    });
+    let by_command_line = Situation {
+        pod: pod.clone(),
+        namespace: None,
+        configuration: drainhook_webhook::Configuration::default(),
+        token: None,
+        origin: Origin::Manifest,
+    };
+    let once = patched(&by_command_line, &pod).unwrap();
+    let at_creation = Situation {
+        token: Some(drainhook_webhook::Token::from_random(7)),
+        origin: Origin::Admission,
+        ..by_command_line
+    };
+    assert_eq!(patched(&at_creation, &once), None);
+    assert_eq!(injection_faults(&once), [""; 0]);
+}
+
+#[test]
 fn a_pod_of_a_hundred_containers_has_each_of_them_wait() {
     let mut containers: Vec<Value> = (0..99)
         .map(|number| json!({"name": format!("app-{number}"), "image": "app:1"}))

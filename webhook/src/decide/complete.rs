@@ -39,7 +39,7 @@ pub(super) fn complete(
     if !case.faults.is_empty() {
         return Ok(refuse(case, observe));
     }
-    let new_token = new_token(&case, existing, &envoys);
+    let new_token = new_token(&case, existing, &envoys, &waiting);
     let form = HookForm {
         port: existing.port,
         host_network: pod.host_network,
@@ -80,16 +80,27 @@ pub(super) fn complete(
     })
 }
 
-/// The token that the sidecar lacks. A hook of somebody else's on an Envoy may call `/shutdown`
-/// without one, so then there is none.
-fn new_token(case: &Case<'_>, existing: &Existing<'_>, envoys: &[Envoy<'_>]) -> Option<String> {
-    let foreign = |envoy: &Envoy<'_>| {
-        envoy
-            .container
-            .pre_stop
-            .is_some_and(|hook| !hook::is_ours(hook, Some(existing.port)))
+/// The token that the sidecar lacks. A hook of somebody else's may call the sidecar without one, be
+/// it on an Envoy or on a container that gets no hook of ours, so then there is none.
+fn new_token(
+    case: &Case<'_>,
+    existing: &Existing<'_>,
+    envoys: &[Envoy<'_>],
+    waiting: &[&Container<'_>],
+) -> Option<String> {
+    let ours = |hook: &Value| hook::is_ours(hook, Some(existing.port));
+    let foreign = |container: &Container<'_>| {
+        let is_it = |other: &Container<'_>| other.name == container.name;
+        let Some(hook) = container.pre_stop else {
+            return false;
+        };
+        if envoys.iter().any(|envoy| is_it(envoy.container)) {
+            return !ours(hook);
+        }
+        // Those that wait are given the token with their hook; one that calls us of its own accord is not.
+        !waiting.iter().any(|other| is_it(other)) && ours(hook)
     };
-    if existing.token.is_some() || envoys.iter().any(foreign) {
+    if existing.token.is_some() || case.pod.running().any(foreign) {
         return None;
     }
     Some(case.request.token?.reveal().to_owned())
