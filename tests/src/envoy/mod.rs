@@ -192,7 +192,8 @@ impl Envoy {
             Some(admin) => admin
                 .get("/ready")
                 .await
-                .is_ok_and(|answer| answer.status == 200),
+                // One that was told to drain before anybody looked serves, too.
+                .is_ok_and(|answer| answer.status == 200 || answer.body.starts_with("DRAINING")),
             None => self.process.log().contains(SERVING),
         }
     }
