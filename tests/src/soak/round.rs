@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -244,9 +245,17 @@ fn hurried(
     }))
 }
 
+/// Whether a pod has answered any client.
+fn has_answered(life: &Life, record: &Record, traffic: u16) -> bool {
+    let address = life.address.map(|ip| SocketAddr::new(ip, traffic));
+    let mut requests = record.requests.iter();
+    requests.any(|request| address.is_some() && request.endpoint == address)
+}
+
 impl Line {
     /// Judges the drain of each pod that had served, but for the one that was cut short. One about which
-    /// nothing is known has not been drained, for all we know. What hung was late by that.
+    /// nothing is known has not been drained, for all we know; of one that was told to end in the moment in
+    /// which its sidecar started, and that no client has met, nothing is asked. What hung was late by that.
     fn judge(
         &mut self,
         deployed: &Deployed<'_>,
@@ -265,6 +274,7 @@ impl Line {
                     self.faults.extend(verdict.fault());
                     self.verdicts.push(verdict);
                 }
+                None if !has_answered(life, record, deployed.ports().traffic) => {}
                 None => self
                     .faults
                     .push(format!("no drain was seen of {}", life.describe())),
