@@ -37,7 +37,7 @@ const WAIT_FOR_A_DRAIN: Duration = Duration::from_secs(3);
 /// vain, and one that hangs is not worth more of the grace period.
 pub(crate) const ENVOY_ENDS: Duration = Duration::from_secs(3);
 
-/// How often to look whether it has.
+/// How often to look whether Envoy is gone.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// All Envoys of the pod.
@@ -152,27 +152,12 @@ impl Group {
     /// The end of whatever drains run now, or begin in the next few seconds, and of their Envoys where those
     /// end in time.
     pub(crate) async fn wait(&self) -> Report {
-        let began = async {
-            let mut changed = self.changed.subscribe();
-            while !self.is_draining() {
-                if changed.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
         // Where none begins there is nothing to wait for: `running` is empty then.
-        let _ = timeout(WAIT_FOR_A_DRAIN, began).await;
+        let _ = timeout(WAIT_FOR_A_DRAIN, self.begun()).await;
         let report = self.running().await;
-        let drained = |envoy: &&Envoy| report.drains.iter().any(|drain| drain.envoy == envoy.name);
-        let ended = async {
-            for envoy in self.envoys.iter().filter(drained) {
-                while !envoy.admin.is_gone().await {
-                    sleep(LOOK).await;
-                }
-            }
-        };
+        let drained = |envoy: &Envoy| report.drains.iter().any(|drain| drain.envoy == envoy.name);
         // One that is still there then is not waited for.
-        let _ = timeout(ENVOY_ENDS, ended).await;
+        let _ = timeout(ENVOY_ENDS, self.gone(drained)).await;
         report
     }
 
@@ -194,14 +179,18 @@ impl Group {
         while !self.is_draining() && changed.changed().await.is_ok() {}
     }
 
-    /// Whether nobody listens at any admin interface, so that no hook of an Envoy can come.
-    pub(crate) async fn is_gone(&self) -> bool {
-        for envoy in &self.envoys {
-            if !envoy.admin.is_gone().await {
-                return false;
+    /// Returns when nobody listens at the admin interfaces of these Envoys, so that no hook of theirs can come.
+    pub(crate) async fn gone(&self, these: impl Fn(&Envoy) -> bool) {
+        loop {
+            let mut gone = true;
+            for envoy in self.envoys.iter().filter(|envoy| these(envoy)) {
+                gone = gone && envoy.admin.is_gone().await;
             }
+            if gone {
+                return;
+            }
+            sleep(LOOK).await;
         }
-        true
     }
 
     /// Looks once at each Envoy, as soon as it is there, and asks nothing after that.

@@ -8,7 +8,7 @@ use std::{io, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tracing::{info, warn};
 
@@ -17,9 +17,6 @@ use crate::group::Group;
 /// How long a hook may come after our own SIGTERM: the kubelet stops the containers of a pod side by
 /// side.
 const LINGER: Duration = Duration::from_secs(3);
-
-/// How often to look meanwhile whether Envoy is gone, so that none can come.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// SIGTERM and SIGINT. Both must be caught: the first process of a container has no defaults.
 pub(crate) struct Signals {
@@ -69,13 +66,8 @@ async fn leave(group: &Group) {
 
 /// Returns when a drain has begun, or when Envoy is gone.
 async fn hook_or_gone(group: &Group) {
-    let gone = async {
-        while !group.is_gone().await {
-            sleep(LOOK).await;
-        }
-    };
     tokio::select! {
         () = group.begun() => {}
-        () = gone => {}
+        () = group.gone(|_| true) => {}
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The sidecar's container.
-pub(crate) const SIDECAR: &str = "shutdown-manager";
+pub const SIDECAR: &str = "shutdown-manager";
 
 /// So long before a drain is due begins what decides when it ends: the last arrival (`quiet` before, 2 s), and
 /// the pause of the sidecar before the look that saw it (1 s at most).

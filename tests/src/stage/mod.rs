@@ -35,8 +35,7 @@ use tokio::{
 pub use balancer::NodeBalancer;
 pub use container::{Container, CpuLimit, Memory, Throttled};
 pub use deployed::Deployed;
-pub use life::Life;
-pub(crate) use life::SIDECAR;
+pub use life::{Life, SIDECAR};
 pub use memory::MemoryWatch;
 pub use waits::Waits;
 pub use witness::Witness;

@@ -7,7 +7,7 @@ use drainhook_tests::{
     load::Mix,
     measured::measured,
     soak::Cut,
-    stage::{Deployed, Life, Scene, play},
+    stage::{Deployed, Life, SIDECAR, Scene, play},
     wait::until,
 };
 use rustix::process::Signal;
@@ -17,8 +17,6 @@ use crate::{
     cut::{LONG, only_cut, until_nothing_new_comes},
     judgement,
 };
-
-const SIDECAR: &str = "shutdown-manager";
 
 /// Long enough for requests on every connection that is open. Only ever used to see that nothing fails meanwhile.
 const A_WHILE: Duration = Duration::from_secs(3);

@@ -6,7 +6,7 @@ use drainhook_tests::{
     gateway::Gateway,
     load::Mix,
     measured::measured,
-    stage::{Deployed, Scene, play},
+    stage::{Deployed, SIDECAR, Scene, play},
     wait::until,
 };
 use rustix::process::Signal;
@@ -16,8 +16,6 @@ use crate::{
     cut::{kill_in_a_drain, strike_in_a_drain},
     judgement::{self, finished},
 };
-
-const SIDECAR: &str = "shutdown-manager";
 
 /// A grace period that is longer than a drain of 20 s needs it, in seconds.
 const GRACE: u64 = 28;

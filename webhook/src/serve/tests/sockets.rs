@@ -21,6 +21,9 @@ const PATIENT: Patience = Patience {
 /// How long the phase may take that is to be ended.
 const SHORT: Duration = Duration::from_millis(300);
 
+/// More of them than any machine is too slow for; a server that answers nobody fails at the last one.
+const TRIES: u32 = 100;
+
 async fn live_with(patience: Patience) -> Live {
     let settings = Settings {
         patience,
@@ -32,13 +35,14 @@ async fn live_with(patience: Patience) -> Live {
 /// A connection on which a usual request was answered. Where the machine was too slow for a server without
 /// patience, it is tried again.
 async fn answered(live: &Live) -> TlsStream<TcpStream> {
-    loop {
+    for _ in 0..TRIES {
         let mut stream = live.connect().await;
         if let Ok(answer) = exchange(&mut stream, &usual_request()).await {
             assert!(answer.is_patched(), "{answer:?}");
             return stream;
         }
     }
+    panic!("no request was answered in {TRIES} tries");
 }
 
 async fn is_left_with_nothing(live: &Live) {
